@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/byte_range.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/result.h"
+#include "fetcher/reference.h"
+
+namespace floe::fetcher {
+
+/// Bytes of a manifest with the digest that they were checked against.
+struct Manifest {
+  std::string media_type;
+  Digest digest;
+  std::string bytes;
+};
+
+/// An OCI descriptor as referrers lists hold it.
+struct ReferrerDescriptor {
+  std::string media_type;
+  std::string artifact_type;
+  Digest digest;
+  uint64_t size_bytes = 0;
+};
+
+struct RegistryOptions {
+  /// Registries ("host[:port]") spoken to over plain HTTP. Loopback hosts need no entry: they are
+  /// tried with TLS only when the port says so (443, or no port), else plain.
+  std::vector<std::string> plain_http;
+  std::string ca_file;  ///< PEM, added to the system's; empty: only the system's.
+  std::string
+      docker_config_dir;  ///< Empty: $DOCKER_CONFIG, else ~/.docker. Read anew when it changes.
+  std::string user_agent = "floe";
+  int max_connections_per_host = 8;
+  bool http2 = true;
+  std::chrono::milliseconds connect_timeout{10000};
+  std::chrono::milliseconds stall_timeout{20000};
+  int max_attempts = 4;  ///< Of an idempotent request that fails with Unavailable.
+};
+
+/// Cancels its fetch when destroyed before completion (the callback then runs with Cancelled).
+class FetchHandle {
+ public:
+  virtual ~FetchHandle() = default;
+  virtual void Cancel() = 0;
+};
+
+/// A registry, as the distribution spec 1.1 describes it. Thread-safe. Owns the fetch loop's
+/// thread. Authentication (Basic, Bearer tokens, docker config.json with credential helpers),
+/// redirects (the Authorization header never goes to another host), retries with back-off, and
+/// redaction of secrets are its business. Errors: NotFound (404), Unauthenticated (401),
+/// PermissionDenied (403), Unavailable (network, 5xx), ResourceExhausted (429, with retry_after),
+/// DataLoss (digest, length, status 200 to a range, wrong Content-Range), DeadlineExceeded,
+/// Cancelled.
+class RegistryClient {
+ public:
+  using RangeCallback = std::function<void(Result<std::string>)>;
+  using Sink = std::function<Result<void>(std::span<const std::byte>)>;
+
+  static Result<std::unique_ptr<RegistryClient>> Create(RegistryOptions options);
+  virtual ~RegistryClient() = default;
+
+  // --- on-demand reads ---
+  /// Exactly the bytes of `range` of a blob: status 206, Content-Range and length checked. `done`
+  /// runs exactly once, on the fetch loop's thread, and must not block: hand over to a worker.
+  virtual std::unique_ptr<FetchHandle> FetchRange(const Repository& repository,
+                                                  const Digest& digest, ByteRange range,
+                                                  Deadline deadline, RangeCallback done) = 0;
+
+  // --- control plane; blocking, never on the fetch loop's thread ---
+  Result<std::string> FetchRangeSync(const Repository& repository, const Digest& digest,
+                                     ByteRange range, Deadline deadline);
+  /// By tag or digest; when a digest is given or the registry names one the bytes are checked. <= 4
+  /// MiB.
+  virtual Result<Manifest> GetManifest(const Repository& repository, const std::string& name,
+                                       Deadline deadline) = 0;
+  /// A whole small blob, digest and size checked. ResourceExhausted beyond `limit_bytes`.
+  virtual Result<std::string> GetBlob(const Repository& repository, const Digest& digest,
+                                      uint64_t limit_bytes, Deadline deadline) = 0;
+  /// Streams a whole blob in order into `sink` on the calling thread; resumes by range after a lost
+  /// connection. The digest is the caller's business (the sink sees every byte once, in order).
+  virtual Result<void> StreamBlob(const Repository& repository, const Digest& digest,
+                                  uint64_t size_bytes, const Sink& sink, Deadline deadline) = 0;
+  /// Referrers API, else the fallback tag sha256-<hex> (distribution spec 1.1). Empty when there
+  /// are none.
+  virtual Result<std::vector<ReferrerDescriptor>> ListReferrers(const Repository& repository,
+                                                                const Digest& subject,
+                                                                std::string_view artifact_type,
+                                                                Deadline deadline) = 0;
+  /// True when the blob is there (HEAD).
+  virtual Result<bool> HasBlob(const Repository& repository, const Digest& digest,
+                               Deadline deadline) = 0;
+  virtual Result<void> PushBlob(const Repository& repository, const Digest& digest,
+                                std::string_view bytes, Deadline deadline) = 0;
+  /// Returns true when the registry processed the manifest's subject itself (OCI-Subject header).
+  virtual Result<bool> PushManifest(const Repository& repository, const std::string& name,
+                                    std::string_view media_type, std::string_view bytes,
+                                    Deadline deadline) = 0;
+
+  /// Requests sent and body bytes received since the start, for `floe status` and the tests.
+  struct Counters {
+    uint64_t requests = 0;
+    uint64_t body_bytes = 0;
+  };
+  [[nodiscard]] virtual Counters counters() const = 0;
+};
+
+/// Adds `descriptor` to the fallback tag of `subject` (an index, read, changed and pushed), for
+/// registries without the Referrers API.
+Result<void> AddToFallbackTag(RegistryClient& client, const Repository& repository,
+                              const Digest& subject, const ReferrerDescriptor& descriptor,
+                              Deadline deadline);
+
+}  // namespace floe::fetcher

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/result.h"
+
+/// OCI image-spec 1.1 manifests, indexes and configs, and their docker schema 2 twins.
+namespace floe::image {
+
+struct Platform {
+  std::string os, architecture, variant;
+  std::vector<std::string> os_features;
+  /// The platform this program runs on ("linux", "amd64", ...).
+  static Platform Host();
+  /// "linux/arm64/v8".
+  static Result<Platform> Parse(std::string_view text);
+  [[nodiscard]] std::string ToString() const;
+};
+
+struct Descriptor {
+  std::string media_type;
+  std::string artifact_type;
+  Digest digest;
+  uint64_t size_bytes = 0;
+  std::map<std::string, std::string> annotations;
+  std::optional<Platform> platform;
+};
+
+struct ImageManifest {
+  std::string media_type;
+  std::string artifact_type;
+  Descriptor config;
+  std::vector<Descriptor> layers;
+  std::optional<Descriptor> subject;
+  std::map<std::string, std::string> annotations;
+};
+
+struct ImageIndex {
+  std::string media_type;
+  std::vector<Descriptor> manifests;
+  std::map<std::string, std::string> annotations;
+};
+
+struct ImageConfig {
+  Platform platform;
+  std::vector<Digest> diff_ids;
+};
+
+bool IsIndexMediaType(std::string_view media_type);
+bool IsManifestMediaType(std::string_view media_type);
+/// tar, tar+gzip, tar+zstd layers of OCI and docker (also the non-distributable ones).
+bool IsTarLayerMediaType(std::string_view media_type);
+
+/// InvalidArgument with one line that says what is wrong; sizes and counts are bounded.
+Result<ImageManifest> ParseImageManifest(std::string_view json);
+Result<ImageIndex> ParseImageIndex(std::string_view json);
+Result<ImageConfig> ParseImageConfig(std::string_view json);
+
+/// The manifest for `wanted`, as containerd chooses: exact os and architecture, best variant first.
+/// Entries with an artifact type or unknown/unknown platform (attestations) never match. NotFound
+/// lists what there is.
+Result<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& wanted);
+
+/// chain_ids[i] of image-spec identity: sha256(chain[i-1] + " " + diff[i]).
+std::vector<Digest> ChainIds(const std::vector<Digest>& diff_ids);
+
+}  // namespace floe::image

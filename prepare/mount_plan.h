@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/result.h"
+#include "erofs/writer.h"
+#include "fetcher/reference.h"
+#include "image/layer_index.h"
+
+namespace floe::prepare {
+
+/// A layer of a run, with the place its blobs can be fetched from.
+struct PlanLayer {
+  std::shared_ptr<const image::LayerIndex> index;
+  std::vector<fetcher::Repository> sources;
+};
+
+/// What the cache manager is asked to mount; everything it names is on the local disk.
+struct MountPlan {
+  struct Device {
+    std::string key;
+    std::filesystem::path blob_map;
+    std::vector<fetcher::Repository> sources;
+  };
+  std::filesystem::path bootstrap;
+  Digest bootstrap_digest;
+  std::vector<Device> devices;  ///< In slot order.
+  uint64_t inode_count = 0;
+};
+
+/// Merges a run of lazy layers (bottom to top), writes bootstrap and BlobMaps into `directory`
+/// (created; files appear atomically; "plan.json" is written last and makes the directory valid),
+/// and returns the plan.
+Result<MountPlan> WriteMountPlan(std::span<const PlanLayer> bottom_to_top,
+                                 erofs::WhiteoutForm whiteouts,
+                                 const std::filesystem::path& directory);
+/// Reads plan.json back; NotFound when the directory holds none.
+Result<MountPlan> ReadMountPlan(const std::filesystem::path& directory);
+
+}  // namespace floe::prepare
