@@ -167,6 +167,19 @@ class Merger {
     std::push_heap(cursors_.begin(), cursors_.end(), ComesLater);
   }
 
+  [[nodiscard]] bool IsDirectory(uint32_t layer, uint32_t inode) const {
+    return inode != image::kWhiteoutInode && S_ISDIR(index(layer).data().inodes[inode].mode);
+  }
+
+  /// overlayfs takes every 0/0 character device for a whiteout, so layers may hold them as such.
+  [[nodiscard]] bool IsWhiteout(uint32_t layer, uint32_t inode) const {
+    if (inode == image::kWhiteoutInode) {
+      return true;
+    }
+    const image::Inode& source = index(layer).data().inodes[inode];
+    return S_ISCHR(source.mode) && source.rdev_major == 0 && source.rdev_minor == 0;
+  }
+
   /// Decides what `candidates_`, top layer first, make of one name.
   void AddName(const PendingDirectory& parent, std::string_view name) {
     const Candidate& top = candidates_.front();
@@ -174,9 +187,9 @@ class Merger {
       return;
     }
     const uint32_t layer = participants_[parent.first + top.participant].layer;
-    if (top.dirent->inode == image::kWhiteoutInode) {
+    if (IsWhiteout(layer, top.dirent->inode)) {
       AddWhiteout(parent, name);
-    } else if (S_ISDIR(index(layer).data().inodes[top.dirent->inode].mode)) {
+    } else if (IsDirectory(layer, top.dirent->inode)) {
       AddDirectory(parent, name);
     } else {
       AddFile(layer, top.dirent->inode, name);
@@ -216,7 +229,7 @@ class Merger {
       hidden = hidden || candidate.participant >= parent.visible;
       const uint32_t layer = participants_[parent.first + candidate.participant].layer;
       const uint32_t inode = candidate.dirent->inode;
-      if (inode == image::kWhiteoutInode || !S_ISDIR(index(layer).data().inodes[inode].mode)) {
+      if (!IsDirectory(layer, inode)) {
         directory.content_ends = directory.metadata_ends = true;
         break;
       }
