@@ -126,13 +126,15 @@ Row RowOfPath(const std::string& path) {
   return row;
 }
 
-void DumpPath(const std::string& root, const std::string& path,
-              std::map<ino_t, std::string>& first_path, Tree& tree) {
+using FirstPaths = std::map<std::pair<dev_t, ino_t>, std::string>;
+
+void DumpPath(const std::string& root, const std::string& path, FirstPaths& first_path,
+              Tree& tree) {
   const std::string full = root + "/" + path;
   struct stat info{};
   FLOE_CHECK(::lstat(full.c_str(), &info) == 0);
   Row row = RowOfPath(full);
-  row.same_inode_as = first_path.try_emplace(info.st_ino, path).first->second;
+  row.same_inode_as = first_path.try_emplace({info.st_dev, info.st_ino}, path).first->second;
   tree[path] = std::move(row);
   if (!S_ISDIR(info.st_mode)) {
     return;
@@ -170,7 +172,7 @@ Result<Tree> DumpBootstrap(std::string_view image, const std::vector<std::string
 
 Tree DumpDirectory(const std::string& directory) {
   Tree tree;
-  std::map<ino_t, std::string> first_path;
+  FirstPaths first_path;
   DumpPath(directory, ".", first_path, tree);
   return tree;
 }
