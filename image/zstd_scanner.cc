@@ -152,6 +152,9 @@ Result<void> ZstdScanner::Impl::Step(std::span<const std::byte>& bytes, bool& ou
 }
 
 Error ZstdScanner::Impl::DecodeError(size_t status) const {
+  if (ZSTD_getErrorCode(status) == ZSTD_error_prefix_unknown) {
+    return InvalidArgument("zstd: no frame at byte {}", frame_.offset);
+  }
   if (ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge) {
     return Unimplemented("zstd: the frame at byte {} needs too large a window", frame_.offset);
   }
