@@ -327,7 +327,7 @@ TEST(LayerBuilderTest, DropsXattrsThatRootCouldNotSet) {
       records({"user.u", "security.s", "trusted.t", "trusted.overlay.opaque", "com.apple.x",
                "system.posix_acl_access", "system.posix_acl_default", "system.other"});
   TarArchive archive;
-  archive.Add("d", "", {.type = '5', .pax = all}).Add("f", "", {.pax = all});
+  archive.Add("d", "", {.type = '5', .mode = 0755, .pax = all}).Add("f", "", {.pax = all});
   archive.Add("l", "", {.type = '2', .link_name = "t", .pax = all});
   archive.Add("p", "", {.type = '6', .pax = all});
   EXPECT_THAT(

@@ -164,7 +164,7 @@ TEST(TarReaderTest, TakesBothKindsOfChecksum) {
   FLOE_EXPECT_OK(Read(block));
   SetChecksum(block, true);
   FLOE_EXPECT_OK(Read(block));
-  block[150] ^= 1;
+  block[0] ^= 1;
   FLOE_EXPECT_ERROR(Read(block), ErrorCode::kInvalidArgument,
                     "tar header at offset 0: not a tar header");
 }
@@ -288,7 +288,7 @@ TEST(TarReaderTest, RefusesMalformedPaxRecords) {
         PaxRecord("uid", "1x"), PaxRecord("mtime", "1.2x"), PaxRecord("mtime", ".5"),
         PaxRecord("atime", "now"), PaxRecord("size", "--1")}) {
     EXPECT_FALSE(Read(TarArchive().Special('x', records).File("f").bytes()).has_value())
-        << testing::PrintToString(records);
+        << ::testing::PrintToString(records);
   }
 }
 
@@ -461,7 +461,7 @@ TEST(TarReaderTest, RefusesSparseRecordsThatLie) {
   for (const TarArchive::Options& options : lies) {
     TarArchive archive;
     archive.Add("f", "headtail", options).End();
-    EXPECT_FALSE(Read(archive.bytes()).has_value()) << testing::PrintToString(options.pax);
+    EXPECT_FALSE(Read(archive.bytes()).has_value()) << ::testing::PrintToString(options.pax);
   }
 }
 
@@ -471,7 +471,7 @@ TEST(TarReaderTest, RefusesASparseMapPastTheData) {
   FLOE_EXPECT_ERROR(Read(archive.bytes()), ErrorCode::kInvalidArgument, "passes the end");
 }
 
-class FixtureTar : public testing::TestWithParam<const char*> {};
+class FixtureTar : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(FixtureTar, IsReadWhole) {
   const std::string path = std::string(FLOE_SOURCE_DIR "/../shared/fixtures/tar/") + GetParam();
@@ -480,13 +480,13 @@ TEST_P(FixtureTar, IsReadWhole) {
     GTEST_SKIP() << bytes.error().message;
   }
   FLOE_ASSERT_OK_AND_ASSIGN(const auto entries, Read(*bytes, 1000));
-  EXPECT_THAT(Names(entries), testing::Contains("5 tar/dir1/dir3/"));
-  EXPECT_THAT(Names(entries), testing::Contains("2 tar/dir2/symlink1.txt"));
-  EXPECT_THAT(Names(entries), testing::Contains("1 tar/dir2/hardlink3.txt"));
+  EXPECT_THAT(Names(entries), ::testing::Contains("5 tar/dir1/dir3/"));
+  EXPECT_THAT(Names(entries), ::testing::Contains("2 tar/dir2/symlink1.txt"));
+  EXPECT_THAT(Names(entries), ::testing::Contains("1 tar/dir2/hardlink3.txt"));
 }
 
 INSTANTIATE_TEST_SUITE_P(TarReaderTest, FixtureTar,
-                         testing::Values("all-entry-type.tar", "all-entry-type-macos.tar"));
+                         ::testing::Values("all-entry-type.tar", "all-entry-type-macos.tar"));
 
 }  // namespace
 }  // namespace floe::image
