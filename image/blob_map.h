@@ -83,6 +83,8 @@ class BlobMap {
 
  private:
   BlobMap() = default;
+  Result<void> Load(std::string_view expected_key);
+
   std::string key_;
   Digest blob_digest_, windows_digest_;
   uint64_t blob_size_bytes_ = 0, device_size_bytes_ = 0, windows_size_bytes_ = 0;

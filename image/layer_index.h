@@ -124,8 +124,10 @@ struct Dirent {
 };
 
 // Limits that a valid index keeps; what exceeds them is refused by LayerIndex::Create.
-inline constexpr uint64_t kMaxUnitBytes = 64ULL << 20U;   ///< Decoded bytes of one unit.
-inline constexpr uint64_t kMaxDeviceBytes = 8ULL << 40U;  ///< Of one blob.
+inline constexpr uint64_t kMaxUnitBytes = 64ULL << 20U;            ///< Decoded bytes of one unit.
+inline constexpr uint64_t kMaxUnitRangeBytes = 2 * kMaxUnitBytes;  ///< Compressed bytes of it.
+inline constexpr uint64_t kMaxWindowFrameBytes = 64U << 10U;       ///< One unit's window.
+inline constexpr uint64_t kMaxDeviceBytes = 8ULL << 40U;           ///< Of one blob.
 inline constexpr uint64_t kMaxFileBytes = 8ULL << 40U;
 inline constexpr uint32_t kMaxInodes = 16U << 20U;  ///< Of one layer; dirents as well.
 inline constexpr uint32_t kMaxTreeDepth = 4096;
