@@ -40,12 +40,13 @@ Filler::Filler(const FillOptions& options, RegistryClients& clients, Counters& c
 Filler::~Filler() { Stop(); }
 
 void Filler::Stop() {
-  std::vector<Handles> cancelled;  // Letting go of a handle cancels its fetch; not under the lock.
+  Handles cancelled;  // Letting go of a handle cancels its fetch; not under the lock.
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
     for (auto& [job, handles] : active_) {
-      cancelled.push_back(std::exchange(handles, {}));
+      std::ranges::move(handles, std::back_inserter(cancelled));
+      handles.clear();
     }
   }
   cancelled.clear();
@@ -163,7 +164,7 @@ void Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
     if (stopping_) {
       startable = Cancelled("the cache manager is stopping");
     } else {
-      active_[job] = {};
+      active_.emplace(job, Handles());
     }
   }
   if (!startable) {
@@ -250,14 +251,14 @@ void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
   Handles handles;
   {
     const MutexLock lock(mutex_);
-    handles = std::exchange(active_.at(job), {});
+    handles.swap(active_.at(job));
   }
   if (failed) {
     queue_.Push({.job = job, .flight = kFetchFailed, .handles = std::move(handles)},
                 Priority::kDemand);
   } else {
     for (uint32_t i = 0; i < job->flights.size(); ++i) {
-      queue_.Push({.job = job, .flight = i, .handles = std::exchange(handles, {})},
+      queue_.Push({.job = job, .flight = i, .handles = std::exchange(handles, Handles())},
                   job->flights[i]->demand ? Priority::kDemand : Priority::kPrefetch);
     }
   }

@@ -24,10 +24,10 @@ class PresenceFile {
  public:
   /// What the bits belong to. A file that says otherwise counts as empty.
   struct Identity {
-    std::string key;  ///< 64 hex digits: the device key.
+    std::string key = {};  ///< 64 hex digits: the device key.
     uint32_t group_count = 0;
-    uint64_t data_inode = 0;  ///< st_ino of the data file.
-    std::string boot_id;      ///< Of the running kernel (CurrentBootId).
+    uint64_t data_inode = 0;   ///< st_ino of the data file.
+    std::string boot_id = {};  ///< Of the running kernel (CurrentBootId).
   };
 
   /// Opens, or creates what is missing or unusable. Only I/O errors fail.

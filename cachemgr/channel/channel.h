@@ -80,10 +80,10 @@ struct MountDevice {
 };
 
 struct MountSpec {
-  std::filesystem::path bootstrap;  ///< Complete and never watched.
-  Digest bootstrap_digest;          ///< cachefiles: the cookie key (fsid) of the bootstrap.
-  std::vector<MountDevice> devices;
-  std::filesystem::path target;  ///< An existing directory.
+  std::filesystem::path bootstrap = {};  ///< Complete and never watched.
+  Digest bootstrap_digest = {};          ///< cachefiles: the cookie key (fsid) of the bootstrap.
+  std::vector<MountDevice> devices = {};
+  std::filesystem::path target = {};  ///< An existing directory.
 };
 
 /// A kernel mechanism. Thread-safe. The order is always: Register every blob that is not complete,

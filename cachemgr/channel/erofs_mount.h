@@ -19,8 +19,8 @@ enum class Attachment : uint8_t {
 
 struct ErofsMountSpec {
   Attachment attachment = Attachment::kFile;
-  int bootstrap_fd = -1;        ///< Open for reading; only for the duration of the call.
-  std::vector<int> device_fds;  ///< The same, in slot order.
+  int bootstrap_fd = -1;             ///< Open for reading; only for the duration of the call.
+  std::vector<int> device_fds = {};  ///< The same, in slot order.
   /// All files are local and complete: `directio` and a large read-ahead (kFile only). The two make
   /// cold sequential reads as fast as the file system's own; either one alone makes them slower.
   bool all_plain = false;

@@ -61,7 +61,7 @@ class FuseNodes {
     uint64_t lookups = 0;
     uint64_t opens = 0;
     uint64_t registrations = 0;
-    std::shared_ptr<const FuseBinding> binding;
+    std::shared_ptr<const FuseBinding> binding = {};
   };
   using Table = std::map<uint64_t, Node>;
   /// Drops the binding, and the node, when nothing needs them; returns the binding, to be destroyed

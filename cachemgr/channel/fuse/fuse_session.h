@@ -28,13 +28,13 @@ class FuseSession {
   };
   struct Read {
     uint64_t unique = 0;
-    ByteRange range;  ///< Inside the device, not empty.
-    std::shared_ptr<const FuseBinding> binding;
+    ByteRange range = {};  ///< Inside the device, not empty.
+    std::shared_ptr<const FuseBinding> binding = {};
   };
   struct Step {
     Action action = Action::kNoReply;
     size_t reply_bytes = 0;
-    Read read;
+    Read read = {};
   };
 
   /// `nodes` must outlive this.
