@@ -57,14 +57,16 @@ bool IsManifestMediaType(std::string_view media_type);
 /// tar, tar+gzip, tar+zstd layers of OCI and docker (also the non-distributable ones).
 bool IsTarLayerMediaType(std::string_view media_type);
 
-/// InvalidArgument with one line that says what is wrong; sizes and counts are bounded.
+/// InvalidArgument with one line that says what is wrong; sizes and counts are bounded. A document
+/// that is a manifest and an index at once is neither. An absent media type stays empty.
 Result<ImageManifest> ParseImageManifest(std::string_view json);
 Result<ImageIndex> ParseImageIndex(std::string_view json);
 Result<ImageConfig> ParseImageConfig(std::string_view json);
 
 /// The manifest for `wanted`, as containerd chooses: exact os and architecture, best variant first.
-/// Entries with an artifact type or unknown/unknown platform (attestations) never match. NotFound
-/// lists what there is.
+/// Entries with an artifact type or unknown/unknown platform (attestations) never match; the first
+/// entry without a platform is taken when no other matches, and its config decides. NotFound lists
+/// what there is.
 Result<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& wanted);
 
 /// chain_ids[i] of image-spec identity: sha256(chain[i-1] + " " + diff[i]).
