@@ -44,6 +44,15 @@ struct Bootstrap {
   std::string bytes;                     ///< The whole image file: metadata only, padded to 4096.
   std::vector<BootstrapDevice> devices;  ///< Only blobs that the merged tree still refers to.
   uint64_t inode_count = 0;
+  /// kOverlay: directories ("usr/lib") that no layer of the run holds but whose metadata a lower
+  /// directory of the same path decides, as containerd copies it. Here they are 0755 root, and
+  /// overlayfs would show that: the caller finds their metadata by other means or does without
+  /// laziness. A path that is absent below is right as it is.
+  std::vector<std::string> unresolved_implied;
+  /// Names of xattrs that were left out, as containerd's unpacking leaves them out: namespaces that
+  /// no kernel stores (com.apple.provenance), user.* on what is neither file nor directory,
+  /// trusted.overlay.*. Each once, at most 64; for a log line.
+  std::vector<std::string> skipped_xattrs;
 };
 
 /// Merges layers bottom to top and writes one bootstrap: extended inodes, nanosecond mtimes, inline

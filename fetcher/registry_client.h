@@ -46,6 +46,8 @@ struct RegistryOptions {
   std::chrono::milliseconds connect_timeout{10000};
   std::chrono::milliseconds stall_timeout{20000};
   int max_attempts = 4;  ///< Of an idempotent request that fails with Unavailable.
+  /// Before the second attempt, with jitter; doubled before each further one.
+  std::chrono::milliseconds retry_delay{100};
 };
 
 /// Cancels its fetch when destroyed before completion (the callback then runs with Cancelled).
