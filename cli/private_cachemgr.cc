@@ -5,10 +5,11 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/file.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -97,6 +98,12 @@ Result<std::filesystem::path> ProgramBesideThisOne(const std::string& name) {
   return program;
 }
 
+// glibc 2.36 declares these two without C linkage, so they cannot be called from C++.
+int PidfdOpen(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+int PidfdSendSignal(int pidfd, int signal) {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+}
+
 /// The process that listens on a Unix socket, as the kernel knows it; NotFound when none does.
 Result<UniqueFd> ListeningProcess(const std::string& address) {
   sockaddr_un name{};
@@ -115,7 +122,7 @@ Result<UniqueFd> ListeningProcess(const std::string& address) {
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
     return ErrnoError(errno, "who listens on " + address);
   }
-  UniqueFd process(::pidfd_open(peer.pid, 0));
+  UniqueFd process(PidfdOpen(peer.pid));
   if (!process.valid()) {
     return ErrnoError(errno, "open process " + std::to_string(peer.pid));
   }
@@ -187,7 +194,7 @@ Result<void> PrivateCachemgr::StopWhenIdle() const {
     return Ok();  // Nobody there, or still needed.
   }
   FLOE_ASSIGN_OR_RETURN(const UniqueFd process, ListeningProcess(address()));
-  if (::pidfd_send_signal(process.get(), SIGTERM, nullptr, 0) != 0) {
+  if (PidfdSendSignal(process.get(), SIGTERM) != 0) {
     return ErrnoError(errno, "end the private cache manager");
   }
   return WaitForEnd(process);

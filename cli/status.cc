@@ -1,11 +1,13 @@
 #include "cli/status.h"
 
-#include <array>
 #include <cstddef>
 #include <iterator>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "cli/progress.h"
 
 namespace floe::cli {
 namespace {
@@ -66,18 +68,6 @@ unsigned Percent(uint64_t part, uint64_t whole) {
 
 }  // namespace
 
-std::string HumanBytes(uint64_t bytes) {
-  constexpr std::array<const char*, 5> kUnits = {"B", "kB", "MB", "GB", "TB"};
-  constexpr double kStep = 1000.0;
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= kStep && unit + 1 < kUnits.size()) {
-    value /= kStep;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
 std::string StatusJson(const cachemgr::v1::StatusReply& status) {
   const Json json = {{"version", status.version()},
                      {"channel", status.channel()},
@@ -99,7 +89,7 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
                  counters.reads_hit(), counters.reads_filled(), counters.reads_joined(),
                  counters.reads_failed(), counters.reads_inflight());
   fmt::format_to(out, "fetched: {} in {} requests, {} refused for a wrong digest\n",
-                 HumanBytes(counters.fetched_bytes()), counters.registry_requests(),
+                 FormatBytes(counters.fetched_bytes()), counters.registry_requests(),
                  counters.integrity_errors());
   fmt::format_to(out, "\nmounts: {}\n", status.mounts_size());
   for (const auto& mount : status.mounts()) {
@@ -109,10 +99,10 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
   fmt::format_to(out, "\nblobs: {}\n", status.blobs_size());
   for (const auto& blob : status.blobs()) {
     fmt::format_to(out, "  {}  present {} of {} ({} %)  fetched {} of {}  mounts {}{}\n",
-                   blob.blob_digest().substr(0, kShortDigest), HumanBytes(blob.present_bytes()),
-                   HumanBytes(blob.device_bytes()),
+                   blob.blob_digest().substr(0, kShortDigest), FormatBytes(blob.present_bytes()),
+                   FormatBytes(blob.device_bytes()),
                    Percent(blob.present_bytes(), blob.device_bytes()),
-                   HumanBytes(blob.fetched_bytes()), HumanBytes(blob.blob_bytes()), blob.mounts(),
+                   FormatBytes(blob.fetched_bytes()), FormatBytes(blob.blob_bytes()), blob.mounts(),
                    blob.complete() ? "  complete" : "");
   }
   return text;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 #include "floe/cachemgr/v1/cachemgr.pb.h"
@@ -13,7 +12,5 @@ std::string StatusText(const cachemgr::v1::StatusReply& status);
 /// For programs: one JSON object with the field names of floe.cachemgr.v1.StatusReply, and
 /// "misses": reads that were not answered from the cache at once.
 std::string StatusJson(const cachemgr::v1::StatusReply& status);
-/// "12.3 MB"; decimal, as registries count.
-std::string HumanBytes(uint64_t bytes);
 
 }  // namespace floe::cli

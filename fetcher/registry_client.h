@@ -36,16 +36,18 @@ struct ReferrerDescriptor {
 struct RegistryOptions {
   /// Registries ("host[:port]") spoken to over plain HTTP. Loopback hosts need no entry: they are
   /// tried with TLS only when the port says so (443, or no port), else plain.
-  std::vector<std::string> plain_http;
-  std::string ca_file;  ///< PEM, added to the system's; empty: only the system's.
-  std::string
-      docker_config_dir;  ///< Empty: $DOCKER_CONFIG, else ~/.docker. Read anew when it changes.
+  std::vector<std::string> plain_http = {};
+  std::string ca_file = {};  ///< PEM, added to the system's; empty: only the system's.
+  /// Empty: $DOCKER_CONFIG, else ~/.docker. Read anew when it changes.
+  std::string docker_config_dir = {};
   std::string user_agent = "floe";
   int max_connections_per_host = 8;
   bool http2 = true;
   std::chrono::milliseconds connect_timeout{10000};
   std::chrono::milliseconds stall_timeout{20000};
   int max_attempts = 4;  ///< Of an idempotent request that fails with Unavailable.
+  /// Before the second attempt, with jitter; doubled before each further one.
+  std::chrono::milliseconds retry_delay{100};
 };
 
 /// Cancels its fetch when destroyed before completion (the callback then runs with Cancelled).

@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "image/quote.h"
+
 namespace floe::image {
 namespace {
 
@@ -87,9 +89,10 @@ Result<Digest> ReadDigest(const json& value, const std::string& where) {
   if (!value.is_string()) {
     return InvalidArgument("{} is not a string", where);
   }
-  auto digest = Digest::Parse(value.get_ref<const std::string&>());
+  const auto& text = value.get_ref<const std::string&>();
+  auto digest = Digest::Parse(text);
   if (!digest.has_value()) {
-    return WithContext(std::move(digest).error(), where);
+    return InvalidArgument("{} is no sha256 digest: {}", where, Quote(text));
   }
   return digest;
 }
@@ -220,7 +223,7 @@ Result<ImageManifest> ParseImageManifest(std::string_view text) {
   ImageManifest manifest;
   FLOE_ASSIGN_OR_RETURN(manifest.media_type, GetString(object, "mediaType"));
   if (!manifest.media_type.empty() && !IsManifestMediaType(manifest.media_type)) {
-    return InvalidArgument("manifest: mediaType is {}", manifest.media_type);
+    return InvalidArgument("manifest: mediaType is {}", Quote(manifest.media_type));
   }
   FLOE_ASSIGN_OR_RETURN(manifest.artifact_type, GetString(object, "artifactType"));
   FLOE_ASSIGN_OR_RETURN(manifest.annotations, GetAnnotations(object));
@@ -242,7 +245,7 @@ Result<ImageIndex> ParseImageIndex(std::string_view text) {
   ImageIndex index;
   FLOE_ASSIGN_OR_RETURN(index.media_type, GetString(object, "mediaType"));
   if (!index.media_type.empty() && !IsIndexMediaType(index.media_type)) {
-    return InvalidArgument("image index: mediaType is {}", index.media_type);
+    return InvalidArgument("image index: mediaType is {}", Quote(index.media_type));
   }
   FLOE_ASSIGN_OR_RETURN(const json* manifests, GetArray(object, "manifests"));
   if (manifests == nullptr && index.media_type.empty()) {
@@ -265,7 +268,7 @@ Result<ImageConfig> ParseImageConfig(std::string_view text) {
   const Object layers{*rootfs, "image config: rootfs"};
   FLOE_ASSIGN_OR_RETURN(const std::string type, GetString(layers, "type"));
   if (!type.empty() && type != "layers") {
-    return InvalidArgument("image config: rootfs of type {}", type);
+    return InvalidArgument("image config: rootfs of type {}", Quote(type));
   }
   FLOE_ASSIGN_OR_RETURN(const json* diff_ids, GetArray(layers, "diff_ids"));
   for (size_t i = 0; diff_ids != nullptr && i < diff_ids->size(); ++i) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "image/manifest.h"
+#include "image/quote.h"
 
 // Platforms of manifests: names, their synonyms, and which variant runs where.
 namespace floe::image {
@@ -140,7 +141,7 @@ std::string WhatThereIs(const ImageIndex& index) {
       list += (list.empty() ? "" : ", ") + entry.platform->ToString();
     }
   }
-  return list.empty() ? "no platform" : list;
+  return Quote(list);
 }
 
 }  // namespace
@@ -165,8 +166,8 @@ Platform Platform::Host() {
 Result<Platform> Platform::Parse(std::string_view text) {
   const std::vector<std::string> parts = SplitAtSlash(text);
   if (parts.size() < 2 || parts.size() > 3 || !std::all_of(parts.begin(), parts.end(), IsPart)) {
-    return InvalidArgument("platform '{}': expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT",
-                           text);
+    return InvalidArgument("platform {}: expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT",
+                           Quote(text));
   }
   Platform platform;
   platform.os = parts[0];

@@ -43,7 +43,7 @@ std::vector<Scope> ScopesOf(const ResolvedImage& image, IndexTrust trust) {
   return scopes;
 }
 
-Result<LayerWithIndex> DecodeTree(const StoredTree& tree, image::IndexOrigin origin,
+Result<LayerWithIndex> DecodeTree(const StoredTree& tree, const Scope& scope,
                                   const image::Descriptor& layer, const Digest& diff_id) {
   auto index = image::DecodeLayerIndex(tree.bytes);
   if (!index) {
@@ -52,7 +52,8 @@ Result<LayerWithIndex> DecodeTree(const StoredTree& tree, image::IndexOrigin ori
   FLOE_RETURN_IF_ERROR(CheckTree(*index, layer, diff_id, tree.windows));
   LayerWithIndex result;
   result.index = std::make_shared<const image::LayerIndex>(std::move(index).value());
-  result.origin = origin;
+  result.origin = scope.origin;
+  result.scope = scope.name;
   result.index_manifest = tree.index_manifest;
   result.tree_bytes = tree.bytes.size();
   return result;
@@ -66,7 +67,7 @@ Result<LayerWithIndex> FromStore(const IndexStore& store, const std::vector<Scop
     if (!tree) {
       continue;
     }
-    auto decoded = DecodeTree(*tree, scope.origin, layer, diff_id);
+    auto decoded = DecodeTree(*tree, scope, layer, diff_id);
     if (decoded) {
       return decoded;
     }
@@ -223,7 +224,7 @@ class Finder {
     tree.index_manifest = candidate.artifact;
     tree.windows = objects.windows;
     FLOE_ASSIGN_OR_RETURN(LayerWithIndex decoded,
-                          DecodeTree(tree, candidate.scope.origin, layer, diff_id));
+                          DecodeTree(tree, candidate.scope, layer, diff_id));
     if (auto kept = store_.Put(candidate.scope.name, layer.digest, tree); !kept) {
       LogWarning("index not kept layer={} reason=\"{}\"", layer.digest.ToString(),
                  kept.error().message);
@@ -247,6 +248,14 @@ Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedImage 
   FLOE_ASSIGN_OR_RETURN(std::vector<LayerWithIndex> layers,
                         Finder(client, image, trust, store_dir, deadline).Find());
   return IndexedImage{std::move(image), std::move(layers)};
+}
+
+Result<std::shared_ptr<const image::LayerIndex>> ReadKeptIndex(const std::string& store_dir,
+                                                               const std::string& scope,
+                                                               const Digest& layer) {
+  FLOE_ASSIGN_OR_RETURN(StoredTree tree, IndexStore(store_dir).Get(scope, layer));
+  FLOE_ASSIGN_OR_RETURN(image::LayerIndex index, image::DecodeLayerIndex(tree.bytes));
+  return std::make_shared<const image::LayerIndex>(std::move(index));
 }
 
 }  // namespace floe::prepare

@@ -85,6 +85,7 @@ show_logs() {
   done
 }
 
+never() { if "$@"; then return 1; fi; }   # `! command` would not stop a check
 expect_equal() { [ "$1" = "$2" ] || { echo "${3:-values}: expected '$2', got '$1'"; return 1; }; }
 
 # expect_failure PATTERN COMMAND...: it exits non-zero, says one line that matches, and is not killed by a signal.

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "cachemgr/cache/blob_cache.h"
+#include "cachemgr/cache/counters.h"
+#include "cachemgr/cache/flight.h"
+#include "cachemgr/cache/sources.h"
+#include "cachemgr/channel/channel.h"
+#include "image/blob_map.h"
+
+namespace floe::cachemgr {
+
+class Filler;
+
+/// A registered blob: what it is (BlobMap), what of it is here (BlobCache), where the rest comes
+/// from (sources) and who is fetching (flights). Thread-safe. Shared by the mounts, the channel and
+/// the fills under way.
+class Blob final : public DemandHandler, public std::enable_shared_from_this<Blob> {
+ public:
+  /// Opens blobs/<key>/ with its files map, sources.json, data and presence. `filler` and
+  /// `counters` must outlive every call of DemandHandler.
+  static Result<std::shared_ptr<Blob>> Open(const std::filesystem::path& directory,
+                                            const std::string& key, const std::string& boot_id,
+                                            Filler& filler, Counters& counters);
+
+  [[nodiscard]] const image::BlobMap& map() const { return *map_; }
+  [[nodiscard]] BlobCache& cache() { return *cache_; }
+  [[nodiscard]] FlightTable& flights() { return flights_; }
+
+  [[nodiscard]] std::shared_ptr<const std::vector<Source>> sources() const;
+  /// New sources come first, in their order; what was known stays behind them. Durable.
+  Result<void> AddSources(const std::vector<Source>& sources);
+
+  void CountFetched(uint64_t bytes) { fetched_bytes_ += bytes; }
+  [[nodiscard]] uint64_t fetched_bytes() const { return fetched_bytes_.load(); }
+
+  /// Says whether a demand for units [first, last] continues the one before, and remembers that all
+  /// up to `last` is being fetched.
+  bool ContinuesSequence(uint32_t first, uint32_t last);
+  /// Prefetch went on up to and with `last`.
+  void ExtendSequence(uint32_t last) { next_unit_ = last + 1; }
+
+  // DemandHandler:
+  bool TryHit(ByteRange range) override;
+  void Demand(ByteRange range, std::unique_ptr<DemandReply> reply) override;
+  void UseCacheFile(std::shared_ptr<CacheFile> file,
+                    const std::vector<ByteRange>& present) override;
+
+ private:
+  Blob(std::filesystem::path directory, std::unique_ptr<image::BlobMap> map,
+       std::unique_ptr<BlobCache> cache, std::vector<Source> sources, Filler& filler,
+       Counters& counters);
+
+  const std::filesystem::path directory_;
+  const std::unique_ptr<image::BlobMap> map_;
+  const std::unique_ptr<BlobCache> cache_;
+  Filler& filler_;
+  Counters& counters_;
+
+  FlightTable flights_;
+  std::atomic<uint64_t> fetched_bytes_ = 0;
+  std::atomic<uint32_t> next_unit_ = 0;  // That a sequential reader would miss next.
+
+  Mutex save_mutex_;  // One AddSources at a time; taken before mutex_.
+  mutable Mutex mutex_;
+  std::shared_ptr<const std::vector<Source>> sources_ FLOE_GUARDED_BY(mutex_);
+};
+
+}  // namespace floe::cachemgr

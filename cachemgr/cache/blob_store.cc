@@ -1,0 +1,111 @@
+#include "cachemgr/cache/blob_store.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/log.h"
+
+namespace floe::cachemgr {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxMapBytes = 1ULL << 30U;
+constexpr size_t kKeyDigits = 64;
+
+}  // namespace
+
+bool IsDeviceKey(std::string_view key) {
+  return key.size() == kKeyDigits && std::ranges::all_of(key, [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
+}
+
+std::shared_ptr<Blob> BlobStore::Find(const std::string& key) const {
+  const MutexLock lock(mutex_);
+  auto found = blobs_.find(key);
+  return found == blobs_.end() ? nullptr : found->second;
+}
+
+Result<std::shared_ptr<Blob>> BlobStore::Open(const std::string& key) {
+  FLOE_ASSIGN_OR_RETURN(std::shared_ptr<Blob> blob,
+                        Blob::Open(directory_ / key, key, boot_id_, filler_, counters_));
+  // Whatever was left unfinished by a process that is gone.
+  if (auto done = blob->cache().Checkpoint(); !done) {
+    LogWarning("checkpoint failed key={} reason=\"{}\"", key, done.error().message);
+  }
+  const MutexLock lock(mutex_);
+  blobs_[key] = blob;
+  return blob;
+}
+
+Result<void> BlobStore::StoreMap(const DeviceRequest& request) const {
+  auto bytes = ReadFile(request.blob_map, kMaxMapBytes);
+  if (!bytes) {
+    return InvalidArgument("BlobMap of device {}: {}", request.key, bytes.error().message);
+  }
+  if (const Digest digest = Digest::Of(*bytes); digest.hex() != request.key) {
+    return InvalidArgument("BlobMap {} has digest {}, not {}", request.blob_map.native(),
+                           digest.hex(), request.key);
+  }
+  FLOE_RETURN_IF_ERROR(CreateDirectories(directory_ / request.key));
+  return WriteFileAtomically(directory_ / request.key / "map", *bytes);
+}
+
+Result<std::shared_ptr<Blob>> BlobStore::Acquire(const DeviceRequest& request) {
+  const KeyLocks::Holder holder(opening_, request.key);
+  std::shared_ptr<Blob> blob = Find(request.key);
+  if (blob == nullptr) {
+    auto opened = Open(request.key);  // Known from before a restart?
+    if (!opened) {
+      FLOE_RETURN_IF_ERROR(StoreMap(request));
+      opened = Open(request.key);
+    }
+    if (!opened) {
+      const bool lies = opened.error().code == ErrorCode::kDataLoss ||
+                        opened.error().code == ErrorCode::kInvalidArgument;
+      if (lies) {
+        (void)RemoveTree(directory_ / request.key);
+        return InvalidArgument("BlobMap of device {}: {}", request.key, opened.error().message);
+      }
+      return opened.error();
+    }
+    blob = *opened;
+  }
+  FLOE_RETURN_IF_ERROR(blob->AddSources(request.sources));
+  return blob;
+}
+
+std::vector<std::shared_ptr<Blob>> BlobStore::All() {
+  std::error_code error;
+  for (fs::directory_iterator it(directory_, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string key = it->path().filename();
+    if (!IsDeviceKey(key)) {
+      continue;
+    }
+    const KeyLocks::Holder holder(opening_, key);
+    if (Find(key) != nullptr) {
+      continue;
+    }
+    if (auto opened = Open(key); !opened) {
+      LogWarning("blob left out key={} reason=\"{}\"", key, opened.error().message);
+    }
+  }
+  return Opened();
+}
+
+std::vector<std::shared_ptr<Blob>> BlobStore::Opened() const {
+  const MutexLock lock(mutex_);
+  std::vector<std::shared_ptr<Blob>> blobs;
+  blobs.reserve(blobs_.size());
+  for (const auto& [key, blob] : blobs_) {
+    blobs.push_back(blob);
+  }
+  return blobs;
+}
+
+}  // namespace floe::cachemgr

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "cachemgr/cache/blob.h"
+#include "cachemgr/key_locks.h"
+
+namespace floe::cachemgr {
+
+/// What a mount request says about one device.
+struct DeviceRequest {
+  std::string key;                 ///< 64 hex digits: sha256 of the BlobMap file.
+  std::filesystem::path blob_map;  ///< Copied.
+  std::vector<Source> sources;
+};
+
+/// The blobs under <root>/blobs, one directory for each key. A blob is opened when it is first
+/// asked for and stays open. Thread-safe.
+class BlobStore {
+ public:
+  /// `filler` and `counters` must outlive this and all blobs.
+  BlobStore(std::filesystem::path directory, std::string boot_id, Filler& filler,
+            Counters& counters)
+      : directory_(std::move(directory)),
+        boot_id_(std::move(boot_id)),
+        filler_(filler),
+        counters_(counters) {}
+
+  /// The blob of a request, registered if it was not known. InvalidArgument: the BlobMap is none,
+  /// or not the one its key names.
+  Result<std::shared_ptr<Blob>> Acquire(const DeviceRequest& request);
+  /// Every blob in the directory; those that cannot be opened are logged and left out.
+  std::vector<std::shared_ptr<Blob>> All();
+  /// The blobs that are open.
+  [[nodiscard]] std::vector<std::shared_ptr<Blob>> Opened() const;
+
+ private:
+  Result<std::shared_ptr<Blob>> Open(const std::string& key);
+  Result<void> StoreMap(const DeviceRequest& request) const;
+  [[nodiscard]] std::shared_ptr<Blob> Find(const std::string& key) const;
+
+  const std::filesystem::path directory_;
+  const std::string boot_id_;
+  Filler& filler_;
+  Counters& counters_;
+  KeyLocks opening_;
+  mutable Mutex mutex_;
+  std::map<std::string, std::shared_ptr<Blob>> blobs_ FLOE_GUARDED_BY(mutex_);
+};
+
+/// 64 lower-case hex digits.
+bool IsDeviceKey(std::string_view key);
+
+}  // namespace floe::cachemgr

@@ -1,0 +1,366 @@
+#include "cachemgr/cache/filler.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "base/log.h"
+#include "base/thread_name.h"
+#include "cachemgr/cache/blob.h"
+
+namespace floe::cachemgr {
+namespace {
+
+// The bytes of `part`, which lies inside `whole`, out of the bytes of `whole`.
+std::span<const std::byte> Slice(const std::string& bytes, ByteRange whole, ByteRange part) {
+  if (part.empty()) {
+    return {};
+  }
+  return std::as_bytes(std::span(bytes)).subspan(part.offset - whole.offset, part.length);
+}
+
+}  // namespace
+
+Filler::Filler(const FillOptions& options, RegistryClients& clients, Counters& counters,
+               const Clock& clock)
+    : options_(options),
+      clients_(clients),
+      counters_(counters),
+      clock_(clock),
+      watch_(clock, options.request_timeout),
+      failures_(clock) {
+  for (unsigned i = 0; i < std::max(1U, options_.workers); ++i) {
+    workers_.emplace_back([this, i] {
+      SetThreadName(fmt::format("fill-{}", i));
+      RunWorker();
+    });
+  }
+}
+
+Filler::~Filler() { Stop(); }
+
+void Filler::Stop() {
+  Handles cancelled;  // Letting go of a handle cancels its fetch; not under the lock.
+  {
+    const MutexLock lock(mutex_);
+    stopping_ = true;
+    for (auto& [job, handles] : active_) {
+      std::ranges::move(handles, std::back_inserter(cancelled));
+      handles.clear();
+    }
+  }
+  cancelled.clear();
+  {
+    const MutexLock lock(mutex_);
+    while (!active_.empty()) {
+      idle_.Wait(mutex_);
+    }
+  }
+  queue_.Close();
+  workers_.clear();
+}
+
+// --- a demand: on the channel reader's thread ---
+
+void Filler::Demand(const std::shared_ptr<Blob>& blob, ByteRange range,
+                    std::unique_ptr<DemandReply> reply) {
+  auto waiter = std::make_shared<Waiter>(range, std::move(reply), blob->cache(), counters_, watch_);
+  watch_.Add(waiter);
+  const Joined joined = JoinFlights(*blob, waiter);
+  if (joined.nothing_absent) {
+    waiter->Finish(Ok());
+    return;
+  }
+  StartFlights(joined.started, {.blob = blob});
+  if (!joined.started.empty() && blob->ContinuesSequence(joined.first_unit, joined.last_unit)) {
+    Prefetch(blob, joined.last_unit);
+  }
+}
+
+Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& waiter) {
+  Joined joined;
+  Flights promoted;
+  {
+    FlightTable& table = blob.flights();
+    const MutexLock lock(table.mutex);
+    // A flight marks its groups before it leaves the table, so what is absent here and now has
+    // either a flight to join or none.
+    const std::vector<uint32_t> units = blob.cache().AbsentUnits(waiter->range());
+    if (units.empty()) {
+      waiter->Begin(0, counters_.reads_hit);
+      joined.nothing_absent = true;
+      return joined;
+    }
+    joined.first_unit = units.front();
+    joined.last_unit = units.back();
+    for (const uint32_t unit : units) {
+      std::shared_ptr<Flight>& flight = table.flights[unit];
+      if (flight == nullptr) {
+        flight = std::make_shared<Flight>(unit, /*is_demand=*/true);
+        joined.started.push_back(flight);
+      } else if (!flight->demand.exchange(true)) {
+        promoted.push_back(flight);
+      }
+      flight->waiters.push_back(waiter);
+    }
+    waiter->Begin(static_cast<uint32_t>(units.size()),
+                  joined.started.empty() ? counters_.reads_joined : counters_.reads_filled);
+  }
+  for (const std::shared_ptr<Flight>& flight : promoted) {
+    queue_.Promote([&](const Work& work) {
+      return work.flight != kFetchFailed && work.job->flights[work.flight] == flight;
+    });
+  }
+  return joined;
+}
+
+void Filler::Prefetch(const std::shared_ptr<Blob>& blob, uint32_t last_unit) {
+  const uint32_t end = static_cast<uint32_t>(std::min<uint64_t>(
+      uint64_t{last_unit} + 1 + options_.readahead_units, blob->map().unit_count()));
+  if (last_unit + 1 >= end || prefetch_requests_ >= options_.max_prefetch_requests) {
+    return;
+  }
+  Flights started;
+  {
+    FlightTable& table = blob->flights();
+    const MutexLock lock(table.mutex);
+    for (uint32_t unit = last_unit + 1; unit < end; ++unit) {
+      if (!blob->cache().IsUnitPresent(unit) && !table.flights.contains(unit)) {
+        started.push_back(std::make_shared<Flight>(unit, /*is_demand=*/false));
+        table.flights[unit] = started.back();
+      }
+    }
+  }
+  blob->ExtendSequence(end - 1);
+  StartFlights(started, {.blob = blob, .prefetch = true});
+}
+
+// --- fetching ---
+
+void Filler::StartFlights(const Flights& flights, const FetchTask& task) {
+  std::vector<uint32_t> units;
+  std::ranges::transform(flights, std::back_inserter(units), &Flight::unit,
+                         [](const auto& flight) -> const Flight& { return *flight; });
+  auto next = flights.begin();
+  for (FetchPlan& plan : PlanFetches(task.blob->map(), units, options_.merge)) {
+    auto job = std::make_shared<FetchJob>();
+    job->task = task;
+    const auto end = next + static_cast<ptrdiff_t>(plan.units.size());
+    job->flights.assign(next, end);
+    job->plan = std::move(plan);
+    next = end;
+    StartJob(job);
+  }
+}
+
+void Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
+  const auto sources = job->task.blob->sources();
+  Result<void> startable = Ok();
+  if (sources->empty()) {
+    startable =
+        FailedPrecondition("no source for blob {}", job->task.blob->map().blob_digest().ToString());
+  } else {
+    const MutexLock lock(mutex_);
+    if (stopping_) {
+      startable = Cancelled("the cache manager is stopping");
+    } else {
+      active_.emplace(job, Handles());
+    }
+  }
+  if (!startable) {
+    for (const auto& flight : job->flights) {
+      Complete(*job->task.blob, *flight, startable);
+    }
+    return;
+  }
+  if (job->task.prefetch) {
+    ++prefetch_requests_;
+  }
+  const bool windows = !job->plan.windows.empty();
+  {
+    const MutexLock lock(job->mutex);
+    job->parts_missing = windows ? 2 : 1;
+  }
+  const Source& source = (*sources)[job->task.attempt % sources->size()];
+  StartPart(job, source, /*windows=*/false);
+  if (windows) {
+    StartPart(job, source, /*windows=*/true);
+  }
+}
+
+void Filler::StartPart(const std::shared_ptr<FetchJob>& job, const Source& source, bool windows) {
+  auto client = clients_.For(source);
+  if (!client) {
+    PartArrived(job, windows, client.error());
+    return;
+  }
+  const image::BlobMap& map = job->task.blob->map();
+  auto handle =
+      (*client)->FetchRange(source.repository, windows ? map.windows_digest() : map.blob_digest(),
+                            windows ? job->plan.windows : job->plan.range,
+                            Deadline::After(options_.request_timeout, clock_),
+                            [this, job, windows](Result<std::string> bytes) {
+                              PartArrived(job, windows, std::move(bytes));
+                            });
+  // Destroyed after the lock is released: the fetch is over, or is to be cancelled.
+  std::unique_ptr<fetcher::FetchHandle> dropped;
+  const MutexLock lock(mutex_);
+  if (auto found = active_.find(job); found != active_.end() && !stopping_) {
+    found->second.push_back(std::move(handle));
+  } else {
+    dropped = std::move(handle);
+  }
+}
+
+// --- on the fetch loop's thread: nothing here waits ---
+
+void Filler::PartArrived(const std::shared_ptr<FetchJob>& job, bool windows,
+                         Result<std::string> bytes) {
+  const uint64_t wanted = windows ? job->plan.windows.length : job->plan.range.length;
+  if (bytes) {
+    counters_.fetched_bytes += bytes->size();
+    job->task.blob->CountFetched(bytes->size());
+    if (bytes->size() != wanted) {
+      bytes = DataLoss("{} bytes came instead of {}", bytes->size(), wanted);
+    }
+  }
+  bool last = false;
+  {
+    const MutexLock lock(job->mutex);
+    if (bytes) {
+      (windows ? job->windows : job->data) = std::move(*bytes);
+    } else if (!job->error) {
+      job->error = std::move(bytes).error();
+    }
+    last = --job->parts_missing == 0;
+  }
+  if (last) {
+    Fetched(job);
+  }
+}
+
+void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
+  if (job->task.prefetch) {
+    --prefetch_requests_;
+  }
+  bool failed = false;
+  {
+    const MutexLock lock(job->mutex);
+    failed = job->error.has_value();
+  }
+  Handles handles;
+  {
+    const MutexLock lock(mutex_);
+    handles.swap(active_.at(job));
+  }
+  if (failed) {
+    queue_.Push({.job = job, .flight = kFetchFailed, .handles = std::move(handles)},
+                Priority::kDemand);
+  } else {
+    for (uint32_t i = 0; i < job->flights.size(); ++i) {
+      queue_.Push({.job = job, .flight = i, .handles = std::exchange(handles, Handles())},
+                  job->flights[i]->demand ? Priority::kDemand : Priority::kPrefetch);
+    }
+  }
+  const MutexLock lock(mutex_);
+  active_.erase(job);  // After the push: Stop closes the queue when nothing is active.
+  if (active_.empty()) {
+    idle_.NotifyAll();
+  }
+}
+
+// --- on a worker's thread ---
+
+void Filler::RunWorker() {
+  UnitFiller filler;
+  while (auto work = queue_.Pop()) {
+    FetchJob& job = *work->job;
+    if (work->flight != kFetchFailed) {
+      FillOne(job, work->flight, filler);
+      continue;
+    }
+    Error error;
+    {
+      const MutexLock lock(job.mutex);
+      error = *job.error;
+    }
+    FetchFailed(job, error);
+  }
+}
+
+void Filler::FillOne(FetchJob& job, uint32_t index, UnitFiller& filler) {
+  Blob& blob = *job.task.blob;
+  const std::shared_ptr<Flight>& flight = job.flights[index];
+  const image::UnitView unit = blob.map().unit(flight->unit);
+  std::span<const std::byte> data;
+  std::span<const std::byte> window;
+  {
+    const MutexLock lock(job.mutex);  // The bytes do not change any more.
+    data = Slice(job.data, job.plan.range, unit.range);
+    window = Slice(job.windows, job.plan.windows, unit.window);
+  }
+  const Result<void> filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
+  if (!filled && TryAgain(job, {flight}, filled.error())) {
+    return;
+  }
+  Complete(blob, *flight, filled);
+}
+
+void Filler::FetchFailed(FetchJob& job, const Error& error) {
+  if (TryAgain(job, job.flights, error)) {
+    return;
+  }
+  for (const auto& flight : job.flights) {
+    Complete(*job.task.blob, *flight, error);
+  }
+}
+
+bool Filler::TryAgain(const FetchJob& job, const Flights& flights, const Error& error) {
+  FetchTask next = job.task;
+  ++next.attempt;
+  switch (error.code) {
+    case ErrorCode::kDataLoss:
+      ++counters_.integrity_errors;
+      LogError("bytes do not match blob={} unit={} attempt={} reason=\"{}\"",
+               next.blob->map().blob_digest().ToString(), flights.front()->unit, next.attempt,
+               error.message);
+      if (next.retry_of_lie) {
+        return false;
+      }
+      next.retry_of_lie = true;
+      break;
+    case ErrorCode::kCancelled:
+    case ErrorCode::kResourceExhausted:
+      if (error.code == ErrorCode::kCancelled || error.os_errno != 0) {
+        return false;  // Not the source's fault: we are stopping, or the disk is full.
+      }
+      [[fallthrough]];
+    default:
+      if (next.attempt >= next.blob->sources()->size()) {
+        return false;
+      }
+      break;
+  }
+  StartFlights(flights, next);
+  return true;
+}
+
+void Filler::Complete(Blob& blob, Flight& flight, const Result<void>& outcome) {
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  {
+    FlightTable& table = blob.flights();
+    const MutexLock lock(table.mutex);
+    waiters.swap(flight.waiters);
+    table.flights.erase(flight.unit);
+  }
+  if (!outcome && !waiters.empty() && failures_.Take()) {
+    LogWarning("fill failed blob={} unit={} waiters={} reason=\"{}\"",
+               blob.map().blob_digest().ToString(), flight.unit, waiters.size(),
+               outcome.error().ToString());
+  }
+  for (const auto& waiter : waiters) {
+    waiter->UnitDone(outcome);
+  }
+}
+
+}  // namespace floe::cachemgr

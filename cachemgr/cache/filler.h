@@ -1,0 +1,116 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "cachemgr/cache/counters.h"
+#include "cachemgr/cache/deadline_watch.h"
+#include "cachemgr/cache/fetch_job.h"
+#include "cachemgr/cache/fill_plan.h"
+#include "cachemgr/cache/log_budget.h"
+#include "cachemgr/cache/sources.h"
+#include "cachemgr/cache/unit_filler.h"
+#include "cachemgr/cache/work_queue.h"
+#include "cachemgr/channel/channel.h"
+
+namespace floe::cachemgr {
+
+struct FillOptions {
+  /// A kernel request that is not answered by then fails with an error.
+  std::chrono::milliseconds request_timeout{60000};
+  MergeLimits merge;
+  /// Units fetched beyond a demand that continues the one before it.
+  uint32_t readahead_units = 2;
+  /// Requests under way that no kernel request waits for; beyond it prefetch is shed.
+  uint32_t max_prefetch_requests = 4;
+  unsigned workers = 2;
+};
+
+/// Fills what the kernel demands, each unit once however many ask for it. Thread-safe.
+///
+///   Demand (reader thread)          absent units -> start or join a flight for each -> fetch
+///   Fetched (fetch loop's thread)   bytes -> work queue
+///   Work ("fill-N")                 decode, verify, write, mark present -> waiters
+///
+/// A flight whose fetch fails goes on with the next source; a flight whose bytes do not match is
+/// fetched once more, from the next source if there is one; then its waiters fail, and the next
+/// demand starts anew.
+class Filler {
+ public:
+  /// All must outlive this.
+  Filler(const FillOptions& options, RegistryClients& clients, Counters& counters,
+         const Clock& clock);
+  ~Filler();
+  Filler(const Filler&) = delete;
+  Filler& operator=(const Filler&) = delete;
+
+  /// Answers at once when nothing is absent (any more). Does not wait.
+  void Demand(const std::shared_ptr<Blob>& blob, ByteRange range,
+              std::unique_ptr<DemandReply> reply);
+  /// Cancels every fetch, fails every waiter (Cancelled) and ends the workers; later demands fail
+  /// at once. Blobs are quiet afterwards.
+  void Stop();
+  /// For tests with a fake clock.
+  void ExpireDue() { watch_.ExpireDue(); }
+
+ private:
+  static constexpr uint32_t kFetchFailed = UINT32_MAX;
+  struct Work {
+    std::shared_ptr<FetchJob> job;
+    uint32_t flight = 0;  ///< Index in job->flights; kFetchFailed: all of them failed.
+    std::vector<std::unique_ptr<fetcher::FetchHandle>> handles;  ///< Let go of on the worker.
+  };
+  using Handles = std::vector<std::unique_ptr<fetcher::FetchHandle>>;
+  using Flights = std::vector<std::shared_ptr<Flight>>;
+
+  /// What became of one demand.
+  struct Joined {
+    Flights started;
+    uint32_t first_unit = 0, last_unit = 0;  ///< Of all that were absent.
+    bool nothing_absent = false;
+  };
+
+  Joined JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& waiter);
+  void Prefetch(const std::shared_ptr<Blob>& blob, uint32_t last_unit);
+  /// Plans and starts the requests for flights, which are sorted by unit.
+  void StartFlights(const Flights& flights, const FetchTask& task);
+  void StartJob(const std::shared_ptr<FetchJob>& job);
+  void StartPart(const std::shared_ptr<FetchJob>& job, const Source& source, bool windows);
+  void PartArrived(const std::shared_ptr<FetchJob>& job, bool windows, Result<std::string> bytes);
+  void Fetched(const std::shared_ptr<FetchJob>& job);
+
+  void RunWorker();
+  void FillOne(FetchJob& job, uint32_t index, UnitFiller& filler);
+  void FetchFailed(FetchJob& job, const Error& error);
+  /// Another attempt for flights of a job that failed; false when there is none left.
+  bool TryAgain(const FetchJob& job, const Flights& flights, const Error& error);
+  void Complete(Blob& blob, Flight& flight, const Result<void>& outcome);
+
+  const FillOptions options_;
+  RegistryClients& clients_;
+  Counters& counters_;
+  const Clock& clock_;
+  DeadlineWatch watch_;
+  WorkQueue<Work> queue_;
+  std::atomic<uint32_t> prefetch_requests_ = 0;  // Under way.
+
+  LogBudget failures_;
+
+  Mutex mutex_;
+  CondVar idle_;
+  bool stopping_ FLOE_GUARDED_BY(mutex_) = false;
+  // Jobs with a fetch under way; the handles come after the fetch has been started.
+  std::unordered_map<std::shared_ptr<FetchJob>, Handles> active_ FLOE_GUARDED_BY(mutex_);
+  std::vector<std::jthread> workers_;
+};
+
+}  // namespace floe::cachemgr

@@ -1,0 +1,36 @@
+#include "cachemgr/cache/flight.h"
+
+namespace floe::cachemgr {
+
+void Waiter::UnitDone(const Result<void>& outcome) {
+  if (!outcome && !cache_.IsPresent(range_)) {
+    Finish(outcome);
+    return;
+  }
+  if (--pending_ > 0) {
+    return;
+  }
+  // The one place that says "present" to the kernel after a fill: look once more.
+  if (cache_.IsPresent(range_)) {
+    Finish(Ok());
+  } else {
+    Finish(Internal("offset {} length {} is absent after its fills", range_.offset, range_.length));
+  }
+}
+
+void Waiter::Expire() {
+  Finish(
+      DeadlineExceeded("offset {} length {} was not there in time", range_.offset, range_.length));
+}
+
+void Waiter::Finish(const Result<void>& outcome) {
+  if (finished_.exchange(true)) {
+    return;
+  }
+  ++(outcome ? *on_success_ : counters_.reads_failed);
+  --counters_.reads_inflight;
+  reply_->Send(outcome);
+  watch_.Remove(*this);
+}
+
+}  // namespace floe::cachemgr

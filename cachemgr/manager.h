@@ -1,0 +1,90 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "cachemgr/cache/blob_store.h"
+#include "cachemgr/cache/counters.h"
+#include "cachemgr/cache/filler.h"
+#include "cachemgr/cache/sources.h"
+#include "cachemgr/mounts/channels.h"
+#include "cachemgr/mounts/mount_table.h"
+#include "cachemgr/root_directory.h"
+
+namespace floe::cachemgr {
+
+struct ManagerOptions {
+  std::filesystem::path root;
+  std::string channel = "auto";
+  unsigned fuse_readers = 2;
+  FillOptions fill;
+  /// What was filled is made durable, and complete blobs are marked so, this often.
+  std::chrono::milliseconds checkpoint_interval{5000};
+};
+
+struct BlobStatus {
+  std::string key;
+  std::string blob_digest;
+  uint64_t device_bytes = 0, present_bytes = 0, disk_bytes = 0, blob_bytes = 0, fetched_bytes = 0;
+  uint32_t mounts = 0;
+  bool complete = false;
+};
+
+/// The cache manager without its socket: mounts, blobs, fills and the maintenance thread
+/// ("maintenance"). Thread-safe. Start-up reads local files only.
+class Manager {
+ public:
+  /// `clock` must outlive this. FailedPrecondition: the root directory cannot be used.
+  static Result<std::unique_ptr<Manager>> Create(const ManagerOptions& options,
+                                                 RegistryClients::Factory clients,
+                                                 const Clock& clock);
+  ~Manager();
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+
+  Result<MountOutcome> Mount(const MountRequest& request) { return mounts_.Mount(request); }
+  Result<void> Unmount(const std::string& id, bool detach) { return mounts_.Unmount(id, detach); }
+  std::vector<Channels::ProbeResult> Probe() { return channels_.Probe(); }
+
+  [[nodiscard]] std::vector<MountStatus> Mounts() const { return mounts_.List(); }
+  std::vector<BlobStatus> Blobs();
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  [[nodiscard]] uint64_t RegistryRequests() const { return clients_.Requests(); }
+  [[nodiscard]] const std::filesystem::path& root() const { return root_.path; }
+  [[nodiscard]] const std::string& channel() const { return channels_.configured(); }
+
+  /// Unmounts what needs this process and is not in use, fails what still waits, makes durable what
+  /// was filled. Mounts of complete blobs stay. Once.
+  void Stop();
+
+ private:
+  Manager(const ManagerOptions& options, RootDirectory root, std::string boot_id,
+          std::string instance, RegistryClients::Factory clients, const Clock& clock);
+  void RunMaintenance();
+  void CheckpointAll();
+
+  const ManagerOptions options_;
+  RootDirectory root_;
+  Counters counters_;
+  RegistryClients clients_;
+  Channels channels_;  // Outlives the registrations in mounts_.
+  Filler filler_;
+  BlobStore blobs_;
+  MountTable mounts_;
+  LogBudget checkpoint_failures_;
+
+  Mutex mutex_;
+  CondVar wake_;
+  bool stopping_ FLOE_GUARDED_BY(mutex_) = false;
+  std::jthread maintenance_;
+};
+
+}  // namespace floe::cachemgr

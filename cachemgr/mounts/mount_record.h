@@ -1,0 +1,31 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace floe::cachemgr {
+
+/// What is remembered of a mount (mounts/<id>/record.json, docs/cache.md).
+struct MountRecord {
+  std::string id = {};
+  std::string target = {};  ///< Absolute, without symlinks.
+  std::string bootstrap_digest = {};
+  std::vector<std::string> keys = {};  ///< Of the devices, in slot order.
+  std::string channel = {};            ///< "none", "fuse", ...
+  std::string instance = {};  ///< Of the cache manager that made it: its channel dies with it.
+  dev_t device = 0;           ///< st_dev of the mount; 0 while it is being made.
+};
+
+std::string EncodeMountRecord(const MountRecord& record);
+/// DataLoss when it is not one.
+Result<MountRecord> DecodeMountRecord(const std::string& json);
+
+/// [a-zA-Z0-9_.-]{1,128}, and not "." or "..": a file name.
+bool IsMountId(std::string_view id);
+
+}  // namespace floe::cachemgr
