@@ -27,7 +27,7 @@ namespace floe::cachemgr {
 struct FillOptions {
   /// A kernel request that is not answered by then fails with an error.
   std::chrono::milliseconds request_timeout{60000};
-  MergeLimits merge;
+  MergeLimits merge = {};
   /// Units fetched beyond a demand that continues the one before it.
   uint32_t readahead_units = 2;
   /// Requests under way that no kernel request waits for; beyond it prefetch is shed.
