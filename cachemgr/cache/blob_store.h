@@ -16,8 +16,8 @@ namespace floe::cachemgr {
 /// What a mount request says about one device.
 struct DeviceRequest {
   std::string key;                 ///< 64 hex digits: sha256 of the BlobMap file.
-  std::filesystem::path blob_map;  ///< Copied.
-  std::vector<Source> sources;
+  std::filesystem::path blob_map = {};  ///< Copied.
+  std::vector<Source> sources = {};
 };
 
 /// The blobs under <root>/blobs, one directory for each key. A blob is opened when it is first

@@ -65,7 +65,9 @@ void DeadlineWatch::Run() {
       if (waiting_.empty()) {
         changed_.Wait(mutex_);
       } else {
-        changed_.WaitUntil(mutex_, waiting_.front().first);
+        // The injected clock says how long; only the machine's can be waited for.
+        const Clock::Duration left = waiting_.front().first - clock_.Now();
+        changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + left);
       }
       if (stopping_) {
         return;

@@ -353,7 +353,8 @@ void Filler::Complete(Blob& blob, Flight& flight, const Result<void>& outcome) {
     waiters.swap(flight.waiters);
     table.flights.erase(flight.unit);
   }
-  if (!outcome && !waiters.empty() && failures_.Take()) {
+  if (!outcome && outcome.error().code != ErrorCode::kCancelled && !waiters.empty() &&
+      failures_.Take()) {
     LogWarning("fill failed blob={} unit={} waiters={} reason=\"{}\"",
                blob.map().blob_digest().ToString(), flight.unit, waiters.size(),
                outcome.error().ToString());

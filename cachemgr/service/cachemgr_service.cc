@@ -1,0 +1,110 @@
+#include "cachemgr/service/cachemgr_service.h"
+
+#include <utility>
+
+#include "cachemgr/service/grpc_status.h"
+
+namespace floe::cachemgr {
+namespace {
+
+Result<MountRequest> FromMessage(const v1::MountRequest& message) {
+  MountRequest request;
+  request.id = message.id();
+  request.bootstrap = message.bootstrap_path();
+  request.target = message.target();
+  FLOE_ASSIGN_OR_RETURN(request.bootstrap_digest, Digest::Parse(message.bootstrap_digest()));
+  for (const v1::Device& from : message.devices()) {
+    DeviceRequest device{.key = from.key(), .blob_map = from.blob_map_path()};
+    for (const v1::Source& source : from.sources()) {
+      device.sources.push_back(
+          {.repository = {.registry = source.registry(), .path = source.repository()},
+           .plain_http = source.plain_http()});
+    }
+    request.devices.push_back(std::move(device));
+  }
+  return request;
+}
+
+void ToMessage(const BlobStatus& blob, v1::BlobStatus& message) {
+  message.set_key(blob.key);
+  message.set_blob_digest(blob.blob_digest);
+  message.set_device_bytes(blob.device_bytes);
+  message.set_present_bytes(blob.present_bytes);
+  message.set_disk_bytes(blob.disk_bytes);
+  message.set_blob_bytes(blob.blob_bytes);
+  message.set_fetched_bytes(blob.fetched_bytes);
+  message.set_mounts(blob.mounts);
+  message.set_complete(blob.complete);
+}
+
+void ToMessage(const MountStatus& mount, v1::MountStatus& message) {
+  message.set_id(mount.record.id);
+  message.set_target(mount.record.target);
+  message.set_channel(mount.record.channel);
+  for (const std::string& key : mount.record.keys) {
+    message.add_keys(key);
+  }
+  message.set_live(mount.live);
+}
+
+void ToMessage(const Counters& counters, v1::Counters& message) {
+  message.set_reads_hit(counters.reads_hit);
+  message.set_reads_joined(counters.reads_joined);
+  message.set_reads_filled(counters.reads_filled);
+  message.set_reads_failed(counters.reads_failed);
+  message.set_reads_inflight(counters.reads_inflight);
+  message.set_fetched_bytes(counters.fetched_bytes);
+  message.set_integrity_errors(counters.integrity_errors);
+}
+
+}  // namespace
+
+grpc::Status CachemgrService::Mount(grpc::ServerContext* /*context*/,
+                                    const v1::MountRequest* request, v1::MountReply* reply) {
+  const auto parsed = FromMessage(*request);
+  if (!parsed) {
+    return ToGrpcStatus(parsed.error());
+  }
+  const auto outcome = manager_.Mount(*parsed);
+  if (!outcome) {
+    return ToGrpcStatus(outcome.error());
+  }
+  reply->set_channel(outcome->channel);
+  reply->set_already_mounted(outcome->already_mounted);
+  return grpc::Status::OK;
+}
+
+grpc::Status CachemgrService::Unmount(grpc::ServerContext* /*context*/,
+                                      const v1::UnmountRequest* request,
+                                      v1::UnmountReply* /*reply*/) {
+  return ToGrpcStatus(manager_.Unmount(request->id(), request->detach()));
+}
+
+grpc::Status CachemgrService::Status(grpc::ServerContext* /*context*/,
+                                     const v1::StatusRequest* /*request*/, v1::StatusReply* reply) {
+  reply->set_version(FLOE_VERSION);
+  reply->set_channel(manager_.channel());
+  reply->set_root(manager_.root().native());
+  for (const MountStatus& mount : manager_.Mounts()) {
+    ToMessage(mount, *reply->add_mounts());
+  }
+  for (const BlobStatus& blob : manager_.Blobs()) {
+    ToMessage(blob, *reply->add_blobs());
+  }
+  ToMessage(manager_.counters(), *reply->mutable_counters());
+  reply->mutable_counters()->set_registry_requests(manager_.RegistryRequests());
+  return grpc::Status::OK;
+}
+
+grpc::Status CachemgrService::Probe(grpc::ServerContext* /*context*/,
+                                    const v1::ProbeRequest* /*request*/, v1::ProbeReply* reply) {
+  for (const Channels::ProbeResult& result : manager_.Probe()) {
+    v1::ChannelProbe& probe = *reply->add_channels();
+    probe.set_name(result.name);
+    probe.set_usable(result.usable);
+    probe.set_detail(result.detail);
+  }
+  return grpc::Status::OK;
+}
+
+}  // namespace floe::cachemgr
