@@ -25,9 +25,11 @@ Result<prepare::ResolvedImage> RegistryImageSource::Resolve(const fetcher::Refer
   // By its name first: an index that the name stands for may bind the Floe index.
   const image::Platform platform = image::Platform::Host();
   auto image = prepare::ResolveImage(client_, reference, std::nullopt, platform, deadline);
-  const bool other = image && manifest && image->manifest_digest != *manifest;
-  const bool gone = !image && manifest && image.error().code == ErrorCode::kNotFound;
-  if (other || gone) {
+  const bool found = image && (!manifest || image->manifest_digest == *manifest);
+  const bool registry_answers = image || (image.error().code != ErrorCode::kUnavailable &&
+                                          image.error().code != ErrorCode::kDeadlineExceeded);
+  if (!found && manifest && registry_answers) {
+    // The name has moved on, or is gone.
     return prepare::ResolveImage(client_, reference, manifest, platform, deadline);
   }
   return image;
