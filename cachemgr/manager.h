@@ -25,7 +25,7 @@ struct ManagerOptions {
   std::filesystem::path root;
   std::string channel = "auto";
   unsigned fuse_readers = 2;
-  FillOptions fill;
+  FillOptions fill = {};
   /// What was filled is made durable, and complete blobs are marked so, this often.
   std::chrono::milliseconds checkpoint_interval{5000};
 };

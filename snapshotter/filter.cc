@@ -190,7 +190,7 @@ class FilterParser {
     options.set_log_errors(false);
     selector.expression = std::make_unique<re2::RE2>(selector.value, options);
     if (!selector.expression->ok()) {
-      return InvalidArgument("filter [{}]: {}", Shown(text_), selector.expression->error());
+      return InvalidArgument("filter [{}]: {}", Shown(text_), Shown(selector.expression->error()));
     }
     return Ok();
   }

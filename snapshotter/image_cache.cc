@@ -29,14 +29,14 @@ std::string ImageCache::KeyOf(const std::string& image_ref, const std::optional<
 }
 
 Result<std::shared_ptr<const prepare::IndexedImage>> ImageCache::Get(
-    const std::string& image_ref, const std::optional<Digest>& manifest, LoadMode mode) {
+    const std::string& image_ref, const std::optional<Digest>& manifest) {
   const std::string key = KeyOf(image_ref, manifest);
   const Deadline deadline = Deadline::After(load_timeout_, clock_);
   {
     MutexLock lock(mutex_);
     while (true) {
       Entry& entry = entries_[key];
-      if (auto known = Lookup(entry, mode)) {
+      if (auto known = Lookup(entry)) {
         return std::move(*known);
       }
       if (!entry.loading) {
@@ -47,7 +47,7 @@ Result<std::shared_ptr<const prepare::IndexedImage>> ImageCache::Get(
       loaded_.Wait(mutex_);
     }
   }
-  auto loaded = source_.Load(image_ref, manifest, mode, deadline);
+  auto loaded = source_.Load(image_ref, manifest, deadline);
   Result<Image> image =
       loaded
           ? Result<Image>(std::make_shared<const prepare::IndexedImage>(std::move(loaded).value()))
@@ -58,10 +58,17 @@ Result<std::shared_ptr<const prepare::IndexedImage>> ImageCache::Get(
   return image;
 }
 
-std::optional<Result<ImageCache::Image>> ImageCache::Lookup(Entry& entry, LoadMode mode) {
+std::shared_ptr<const prepare::IndexedImage> ImageCache::Peek(const std::string& image_ref,
+                                                              const Digest& manifest) {
+  MutexLock lock(mutex_);
+  const auto entry = entries_.find(KeyOf(image_ref, manifest));
+  return entry == entries_.end() ? nullptr : entry->second.image;
+}
+
+std::optional<Result<ImageCache::Image>> ImageCache::Lookup(Entry& entry) {
   const Clock::TimePoint now = clock_.Now();
   entry.last_use = ++uses_;
-  if (mode == LoadMode::kPull && entry.refusal && now < entry.refusal_expires) {
+  if (entry.refusal && now < entry.refusal_expires) {
     return Result<Image>(*entry.refusal);
   }
   if (entry.image != nullptr && now < entry.image_expires) {

@@ -25,9 +25,11 @@ class ImageCache {
 
   /// The image, or the error of this load or of a recent one.
   Result<std::shared_ptr<const prepare::IndexedImage>> Get(const std::string& image_ref,
-                                                           const std::optional<Digest>& manifest,
-                                                           LoadMode mode);
-  /// For a short time Get in mode kPull answers with this error: the image cannot be lazy.
+                                                           const std::optional<Digest>& manifest);
+  /// The image if it is in memory; else null.
+  std::shared_ptr<const prepare::IndexedImage> Peek(const std::string& image_ref,
+                                                    const Digest& manifest);
+  /// For a short time Get answers with this error: the image cannot be lazy.
   void Refuse(const std::string& image_ref, const std::optional<Digest>& manifest, Error why);
   /// Forgets what has expired.
   void Purge();
@@ -37,13 +39,13 @@ class ImageCache {
   struct Entry {
     bool loading = false;
     Image image;                   ///< Null: none.
-    std::optional<Error> refusal;  ///< Wins over the image in mode kPull.
+    std::optional<Error> refusal;  ///< Wins over the image.
     Clock::TimePoint image_expires, refusal_expires;
     uint64_t last_use = 0;
   };
 
   static std::string KeyOf(const std::string& image_ref, const std::optional<Digest>& manifest);
-  std::optional<Result<Image>> Lookup(Entry& entry, LoadMode mode) FLOE_REQUIRES(mutex_);
+  std::optional<Result<Image>> Lookup(Entry& entry) FLOE_REQUIRES(mutex_);
   void Keep(const std::string& image_ref, const std::optional<Digest>& manifest,
             const Result<Image>& loaded) FLOE_REQUIRES(mutex_);
   void KeepImage(Entry& entry, const Image& image, Clock::Duration lifetime) FLOE_REQUIRES(mutex_);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -10,12 +11,6 @@
 
 namespace floe::snapshotter {
 
-/// Where a load may look.
-enum class LoadMode {
-  kPull,    ///< The registry decides: an image that is being pulled.
-  kStored,  ///< What this node keeps of the image, the registry only for what is missing.
-};
-
 /// Finds an image and the indexes of all its layers. Thread-safe; blocks until the deadline.
 class ImageSource {
  public:
@@ -24,8 +19,12 @@ class ImageSource {
   /// prepare::ResolveImage and prepare::FindIndexes; their message says in one line why the image
   /// cannot be lazy.
   virtual Result<prepare::IndexedImage> Load(const std::string& image_ref,
-                                             const std::optional<Digest>& manifest, LoadMode mode,
+                                             const std::optional<Digest>& manifest,
                                              Deadline deadline) = 0;
+  /// The index of a layer that an earlier Load found, without the registry. `scope`:
+  /// prepare::LayerWithIndex::scope. NotFound: the node does not keep it (any more).
+  virtual Result<std::shared_ptr<const image::LayerIndex>> ReadKept(const std::string& scope,
+                                                                    const Digest& layer) = 0;
 };
 
 }  // namespace floe::snapshotter

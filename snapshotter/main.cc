@@ -81,7 +81,7 @@ Result<void> Serve(const Arguments& arguments, const Config& config, const sigse
 
   FLOE_ASSIGN_OR_RETURN(std::unique_ptr<fetcher::RegistryClient> registry,
                         fetcher::RegistryClient::Create(config.registry));
-  RegistryImageSource images(*registry, config.index_trust, layout);
+  RegistryImageSource images(*registry, config.index_trust, layout.indexes().native());
   const std::unique_ptr<ImageMounter> mounter = MakeMounter(arguments, config);
   FLOE_ASSIGN_OR_RETURN(
       std::unique_ptr<Snapshotter> snapshotter,

@@ -2,49 +2,42 @@
 
 #include <utility>
 
-#include "base/log.h"
-#include "snapshotter/manifest_store.h"
+#include "fetcher/reference.h"
+#include "image/manifest.h"
 
 namespace floe::snapshotter {
 
 RegistryImageSource::RegistryImageSource(fetcher::RegistryClient& client, prepare::IndexTrust trust,
-                                         RootLayout layout)
-    : client_(client), trust_(trust), layout_(std::move(layout)) {}
+                                         std::string store_dir)
+    : client_(client), trust_(trust), store_dir_(std::move(store_dir)) {}
 
 Result<prepare::IndexedImage> RegistryImageSource::Load(const std::string& image_ref,
                                                         const std::optional<Digest>& manifest,
-                                                        LoadMode mode, Deadline deadline) {
+                                                        Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(fetcher::Reference reference, fetcher::Reference::Parse(image_ref));
-  FLOE_ASSIGN_OR_RETURN(prepare::ResolvedImage image, Resolve(reference, manifest, mode, deadline));
-  return prepare::FindIndexes(client_, std::move(image), trust_, layout_.indexes().native(),
-                              deadline);
+  FLOE_ASSIGN_OR_RETURN(prepare::ResolvedImage image, Resolve(reference, manifest, deadline));
+  return prepare::FindIndexes(client_, std::move(image), trust_, store_dir_, deadline);
 }
 
 Result<prepare::ResolvedImage> RegistryImageSource::Resolve(const fetcher::Reference& reference,
                                                             const std::optional<Digest>& manifest,
-                                                            LoadMode mode, Deadline deadline) {
-  const ManifestStore kept(layout_.manifests());
-  if (manifest && mode == LoadMode::kStored) {
-    if (auto stored = kept.Get(reference, *manifest)) {
-      return stored;
-    }
-  }
+                                                            Deadline deadline) {
   // By its name first: an index that the name stands for may bind the Floe index.
   const image::Platform platform = image::Platform::Host();
   auto image = prepare::ResolveImage(client_, reference, std::nullopt, platform, deadline);
-  const bool other = image && manifest && image->manifest_digest != *manifest;
-  const bool gone = !image && manifest && image.error().code == ErrorCode::kNotFound;
-  if (other || gone) {
-    image = prepare::ResolveImage(client_, reference, manifest, platform, deadline);
-  }
-  if (!image) {
-    return image;
-  }
-  if (auto put = kept.Put(*image); !put) {
-    LogWarning("manifest not kept manifest={} reason=\"{}\"", image->manifest_digest.ToString(),
-               put.error().message);
+  const bool found = image && (!manifest || image->manifest_digest == *manifest);
+  const bool registry_answers = image || (image.error().code != ErrorCode::kUnavailable &&
+                                          image.error().code != ErrorCode::kDeadlineExceeded);
+  if (!found && manifest && registry_answers) {
+    // The name has moved on, or is gone.
+    return prepare::ResolveImage(client_, reference, manifest, platform, deadline);
   }
   return image;
+}
+
+Result<std::shared_ptr<const image::LayerIndex>> RegistryImageSource::ReadKept(
+    const std::string& scope, const Digest& layer) {
+  return prepare::ReadKeptIndex(store_dir_, scope, layer);
 }
 
 }  // namespace floe::snapshotter

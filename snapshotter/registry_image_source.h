@@ -1,6 +1,6 @@
 #pragma once
 
-#include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -8,30 +8,29 @@
 #include "fetcher/registry_client.h"
 #include "prepare/image_resolver.h"
 #include "snapshotter/image_source.h"
-#include "snapshotter/root_layout.h"
 
 namespace floe::snapshotter {
 
-/// Images of registries. What was found once is kept on the node (manifests and configs here, trees
-/// by prepare::FindIndexes), so that kStored needs no registry. Thread-safe.
+/// Images of registries; the trees of their indexes are kept on the node. Thread-safe.
 class RegistryImageSource final : public ImageSource {
  public:
-  /// The client must outlive this.
+  /// The client must outlive this. `store_dir`: where prepare keeps trees.
   RegistryImageSource(fetcher::RegistryClient& client, prepare::IndexTrust trust,
-                      RootLayout layout);
+                      std::string store_dir);
 
   Result<prepare::IndexedImage> Load(const std::string& image_ref,
-                                     const std::optional<Digest>& manifest, LoadMode mode,
+                                     const std::optional<Digest>& manifest,
                                      Deadline deadline) override;
+  Result<std::shared_ptr<const image::LayerIndex>> ReadKept(const std::string& scope,
+                                                            const Digest& layer) override;
 
  private:
   Result<prepare::ResolvedImage> Resolve(const fetcher::Reference& reference,
-                                         const std::optional<Digest>& manifest, LoadMode mode,
-                                         Deadline deadline);
+                                         const std::optional<Digest>& manifest, Deadline deadline);
 
   fetcher::RegistryClient& client_;
   const prepare::IndexTrust trust_;
-  const RootLayout layout_;
+  const std::string store_dir_;
 };
 
 }  // namespace floe::snapshotter

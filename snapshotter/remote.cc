@@ -74,8 +74,9 @@ Result<void> CheckParent(const prepare::ResolvedImage& image, uint32_t position,
 }
 
 // The run that the image's layers from `layer` up will be part of once all are lazy.
-Piece RunOfWholeImage(const prepare::ResolvedImage& image, const LazyLayer& layer,
+Piece RunOfWholeImage(const prepare::IndexedImage& indexed, const LazyLayer& layer,
                       const Chain& parent) {
+  const prepare::ResolvedImage& image = indexed.image;
   Chain chain;
   for (size_t i = image.manifest.layers.size(); i-- > layer.position;) {
     chain.push_back({.id = 0,
@@ -83,7 +84,8 @@ Piece RunOfWholeImage(const prepare::ResolvedImage& image, const LazyLayer& laye
                                        .layer_digest = image.manifest.layers[i].digest,
                                        .manifest_digest = layer.manifest_digest,
                                        .image_ref = layer.image_ref,
-                                       .position = static_cast<uint32_t>(i)}});
+                                       .position = static_cast<uint32_t>(i),
+                                       .index_scope = indexed.layers[i].scope}});
   }
   chain.insert(chain.end(), parent.begin(), parent.end());
   return SplitChain(chain).front();
@@ -117,8 +119,7 @@ std::string LazySnapshotName(const Digest& chain_id, const std::string& parent) 
 
 Result<LazyLayer> RemoteLayers::Decide(const RemoteTarget& target, const Chain& parent) {
   FLOE_RETURN_IF_ERROR(runs_.Ready());
-  FLOE_ASSIGN_OR_RETURN(auto image,
-                        images_.Get(target.image_ref, target.manifest_digest, LoadMode::kPull));
+  FLOE_ASSIGN_OR_RETURN(auto image, images_.Get(target.image_ref, target.manifest_digest));
   LazyLayer layer;
   FLOE_ASSIGN_OR_RETURN(layer.position, FindPosition(image->image, target));
   FLOE_RETURN_IF_ERROR(CheckParent(image->image, layer.position, parent));
@@ -126,6 +127,7 @@ Result<LazyLayer> RemoteLayers::Decide(const RemoteTarget& target, const Chain& 
   layer.layer_digest = target.layer_digest;
   layer.manifest_digest = image->image.manifest_digest;
   layer.image_ref = target.image_ref;
+  layer.index_scope = image->layers[layer.position].scope;
   auto mergeable = CheckMergeable(*image, target, layer, parent);
   if (!mergeable) {
     images_.Refuse(target.image_ref, target.manifest_digest, mergeable.error());
@@ -139,7 +141,7 @@ Result<void> RemoteLayers::CheckMergeable(const prepare::IndexedImage& image,
                                           const Chain& parent) {
   // The plan of the whole image is what the container will mount. Written now, it is made once, the
   // container starts at once, and what cannot be merged is unpacked while that is still possible.
-  const Piece run = RunOfWholeImage(image.image, layer, parent);
+  const Piece run = RunOfWholeImage(image, layer, parent);
   const size_t below = run.links.size() - (image.image.manifest.layers.size() - layer.position);
   const Chain base(parent.begin() + static_cast<Chain::difference_type>(below), parent.end());
   auto plan = runs_.EnsurePlan(run, [&] { return runs_.MountChain(base); });

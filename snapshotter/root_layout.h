@@ -35,8 +35,7 @@ class RootLayout {
     return mount_points() / std::to_string(id);
   }
 
-  /// Kept manifests and configs, and the kept tree objects of indexes.
-  [[nodiscard]] std::filesystem::path manifests() const { return root_ / "manifests"; }
+  /// The kept tree objects of indexes (prepare/index_store.h).
   [[nodiscard]] std::filesystem::path indexes() const { return root_ / "indexes"; }
 
  private:

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "fetcher/reference.h"
 #include "snapshotter/implied.h"
 
 namespace floe::snapshotter {
@@ -38,14 +39,15 @@ Result<std::vector<fs::path>> Entries(const fs::path& directory) {
   return entries;
 }
 
-Result<prepare::PlanLayer> PickLayer(const prepare::IndexedImage& image, const LazyLayer& layer) {
+Result<std::shared_ptr<const image::LayerIndex>> PickIndex(const prepare::IndexedImage& image,
+                                                           const LazyLayer& layer) {
   const auto& layers = image.image.manifest.layers;
   if (layer.position >= image.layers.size() || layer.position >= layers.size() ||
       layers[layer.position].digest != layer.layer_digest) {
     return DataLoss("layer {} is not layer {} of manifest {}", layer.layer_digest.ToString(),
                     layer.position, layer.manifest_digest.ToString());
   }
-  return prepare::PlanLayer{image.layers[layer.position].index, {image.image.reference.repository}};
+  return image.layers[layer.position].index;
 }
 
 }  // namespace
@@ -99,14 +101,27 @@ Result<void> Runs::WritePlan(const Piece& run, const LowersFn& lowers, const fs:
 Result<std::vector<prepare::PlanLayer>> Runs::LoadLayers(const Piece& run) {
   std::vector<prepare::PlanLayer> layers;
   for (const ChainLink& link : run.links) {
-    const LazyLayer& lazy = *link.lazy;
-    FLOE_ASSIGN_OR_RETURN(auto image,
-                          images_.Get(lazy.image_ref, lazy.manifest_digest, LoadMode::kStored));
-    FLOE_ASSIGN_OR_RETURN(prepare::PlanLayer layer, PickLayer(*image, lazy));
-    layers.push_back(std::move(layer));
+    FLOE_ASSIGN_OR_RETURN(auto reference, fetcher::Reference::Parse(link.lazy->image_ref));
+    FLOE_ASSIGN_OR_RETURN(auto index, FindIndex(*link.lazy));
+    layers.push_back({.index = std::move(index), .sources = {std::move(reference.repository)}});
   }
   std::reverse(layers.begin(), layers.end());
   return layers;
+}
+
+// In memory right after a pull, then on the node, and in the registry if the node has lost it.
+Result<std::shared_ptr<const image::LayerIndex>> Runs::FindIndex(const LazyLayer& layer) {
+  if (const auto image = images_.Peek(layer.image_ref, layer.manifest_digest)) {
+    return PickIndex(*image, layer);
+  }
+  auto kept = source_.ReadKept(layer.index_scope, layer.layer_digest);
+  if (kept) {
+    return kept;
+  }
+  LogWarning("index is asked for again layer={} ref={} reason=\"{}\"",
+             layer.layer_digest.ToString(), layer.image_ref, kept.error().message);
+  FLOE_ASSIGN_OR_RETURN(auto image, images_.Get(layer.image_ref, layer.manifest_digest));
+  return PickIndex(*image, layer);
 }
 
 Result<LowerDirs> Runs::MountChain(const Chain& chain) {

@@ -54,9 +54,11 @@ class Runs {
 
   /// `mounter` null: lazy layers are never mounted (Unavailable). All must outlive the Runs.
   /// `instance`: of the metadata store; keeps two roots on one cache manager apart.
-  Runs(RootLayout layout, std::string instance, ImageCache& images, ImageMounter* mounter)
+  Runs(RootLayout layout, std::string instance, ImageSource& source, ImageCache& images,
+       ImageMounter* mounter)
       : layout_(std::move(layout)),
         instance_(std::move(instance)),
+        source_(source),
         images_(images),
         mounter_(mounter) {}
 
@@ -78,6 +80,7 @@ class Runs {
  private:
   friend class RunPin;
 
+  Result<std::shared_ptr<const image::LayerIndex>> FindIndex(const LazyLayer& layer);
   Result<std::vector<prepare::PlanLayer>> LoadLayers(const Piece& run);
   Result<void> WritePlan(const Piece& run, const LowersFn& lowers,
                          const std::filesystem::path& directory);
@@ -93,6 +96,7 @@ class Runs {
 
   const RootLayout layout_;
   const std::string instance_;
+  ImageSource& source_;
   ImageCache& images_;
   ImageMounter* const mounter_;
   // A thread that holds a run's lock only takes locks of runs below it, and the mount's before the

@@ -58,7 +58,7 @@ bool SkipColon(std::string_view& text) {
 
 // The host id of container id 0 in "<container id>:<host id>:<size>,...".
 Result<uint32_t> HostIdOfRoot(const std::string& label, std::string_view mapping) {
-  const auto bad = [&] { return InvalidArgument("label {} is '{}'", label, mapping); };
+  std::optional<uint32_t> root;
   std::string_view rest = mapping;
   while (true) {
     uint32_t container = 0;
@@ -66,16 +66,22 @@ Result<uint32_t> HostIdOfRoot(const std::string& label, std::string_view mapping
     uint32_t size = 0;
     if (!ReadNumber(rest, container) || !SkipColon(rest) || !ReadNumber(rest, host) ||
         !SkipColon(rest) || !ReadNumber(rest, size)) {
-      return bad();
+      return InvalidArgument("label {} is '{}'", label, mapping);
     }
     if (container == 0 && size > 0) {
-      return host;
+      root = host;
+    }
+    if (rest.empty()) {
+      break;
     }
     if (!rest.starts_with(',')) {
-      return bad();
+      return InvalidArgument("label {} is '{}'", label, mapping);
     }
     rest.remove_prefix(1);
   }
+  return root ? Result<uint32_t>(*root)
+              : Result<uint32_t>(
+                    InvalidArgument("label {} does not map id 0: '{}'", label, mapping));
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ void LogFallback(const Labels& labels, const std::string& image_ref, const Error
 Result<std::unique_ptr<Snapshotter>> Snapshotter::Create(SnapshotterOptions options) {
   const RootLayout& layout = options.layout;
   for (const auto& directory : {layout.root(), layout.snapshots(), layout.plans(),
-                                layout.mount_points(), layout.manifests(), layout.indexes()}) {
+                                layout.mount_points(), layout.indexes()}) {
     FLOE_RETURN_IF_ERROR(CreateDirectories(directory));
   }
   FLOE_ASSIGN_OR_RETURN(std::unique_ptr<MetaStore> store,
@@ -50,7 +50,7 @@ Snapshotter::Snapshotter(SnapshotterOptions options, std::unique_ptr<MetaStore> 
       layout_(options_.layout),
       store_(std::move(store)),
       image_cache_(options_.images, options_.clock, options_.resolve_timeout),
-      runs_(layout_, store_->instance(), image_cache_, options_.mounter),
+      runs_(layout_, store_->instance(), options_.images, image_cache_, options_.mounter),
       remote_(image_cache_, runs_) {}
 
 Result<std::vector<Mount>> Snapshotter::Prepare(const std::string& key, const std::string& parent,

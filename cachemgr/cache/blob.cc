@@ -62,10 +62,6 @@ Result<void> Blob::AddSources(const std::vector<Source>& added) {
   return Ok();
 }
 
-bool Blob::ContinuesSequence(uint32_t first, uint32_t last) {
-  return next_unit_.exchange(last + 1) == first;
-}
-
 bool Blob::TryHit(ByteRange range) {
   if (!cache_->IsPresent(range)) {
     return false;

@@ -25,7 +25,8 @@ struct LazyLayer {
   Digest layer_digest;
   Digest manifest_digest;
   std::string image_ref;
-  uint32_t position = 0;  ///< In the manifest's layers, from the bottom.
+  uint32_t position = 0;    ///< In the manifest's layers, from the bottom.
+  std::string index_scope;  ///< Under which prepare keeps the layer's index on this node.
 
   bool operator==(const LazyLayer&) const = default;
 };

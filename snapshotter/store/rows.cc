@@ -23,10 +23,12 @@ Result<std::optional<LazyLayer>> ReadLazyLayer(const Statement& row, int first) 
   FLOE_ASSIGN_OR_RETURN(layer.manifest_digest, Digest::Parse(row.Text(first + 2)));
   layer.image_ref = row.Text(first + 3);
   layer.position = static_cast<uint32_t>(row.Int(first + 4));
+  layer.index_scope = row.Text(first + 5);
   return std::optional<LazyLayer>(std::move(layer));
 }
 
-#define FLOE_LAZY_COLUMNS "l.chain_id, l.layer_digest, l.manifest_digest, l.image_ref, l.position"
+#define FLOE_LAZY_COLUMNS \
+  "l.chain_id, l.layer_digest, l.manifest_digest, l.image_ref, l.position, l.index_scope"
 
 Result<Labels> ReadLabels(Database& database, uint64_t id) {
   FLOE_ASSIGN_OR_RETURN(Statement rows,
@@ -194,13 +196,14 @@ Result<void> ReplaceLabels(Database& database, uint64_t id, const Labels& labels
 
 Result<void> InsertLazyLayer(Database& database, uint64_t id, const LazyLayer& layer) {
   FLOE_ASSIGN_OR_RETURN(Statement insert,
-                        database.Prepare("INSERT INTO lazy_layers VALUES(?, ?, ?, ?, ?, ?)"));
+                        database.Prepare("INSERT INTO lazy_layers VALUES(?, ?, ?, ?, ?, ?, ?)"));
   insert.Bind(static_cast<int64_t>(id))
       .Bind(layer.chain_id.ToString())
       .Bind(layer.layer_digest.ToString())
       .Bind(layer.manifest_digest.ToString())
       .Bind(layer.image_ref)
-      .Bind(static_cast<int64_t>(layer.position));
+      .Bind(static_cast<int64_t>(layer.position))
+      .Bind(layer.index_scope);
   return insert.Run();
 }
 

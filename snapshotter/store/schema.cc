@@ -27,7 +27,8 @@ CREATE TABLE lazy_layers(
   layer_digest    TEXT NOT NULL,
   manifest_digest TEXT NOT NULL,
   image_ref       TEXT NOT NULL,
-  position        INTEGER NOT NULL);
+  position        INTEGER NOT NULL,
+  index_scope     TEXT NOT NULL);
 CREATE TABLE instance(id TEXT NOT NULL);
 INSERT INTO instance(id) VALUES (lower(hex(randomblob(4))));
 )sql";
