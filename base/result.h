@@ -25,12 +25,14 @@ inline Result<void> Ok() { return {}; }
 #define FLOE_CONCAT(a, b) FLOE_CONCAT_INNER(a, b)
 
 /// Returns the error of `expr` from the current function, if it has one.
-#define FLOE_RETURN_IF_ERROR(expr)                               \
-  do {                                                           \
-    if (auto floe_result_ = (expr); !floe_result_.has_value()) { \
-      return std::move(floe_result_).error();                    \
-    }                                                            \
+#define FLOE_RETURN_IF_ERROR_IMPL(tmp, expr)   \
+  do {                                         \
+    if (auto tmp = (expr); !tmp.has_value()) { \
+      return std::move(tmp).error();           \
+    }                                          \
   } while (false)
+#define FLOE_RETURN_IF_ERROR(expr) \
+  FLOE_RETURN_IF_ERROR_IMPL(FLOE_CONCAT(floe_result_, __LINE__), expr)
 
 #define FLOE_ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                               \

@@ -57,7 +57,7 @@ class GzipScanner::Impl {
   enum class Place { kBetweenMembers, kInHeader, kInMember };
 
   Result<void> Step(std::span<const std::byte>& bytes);
-  Error DecodeError() const;
+  [[nodiscard]] Error DecodeError() const;
   Result<void> CheckLimits() const;
   void Account(std::span<const std::byte> consumed, std::span<const std::byte> produced);
   Result<void> EndMember();

@@ -17,6 +17,16 @@ constexpr int kTreeLevel = 19;
 constexpr size_t kLargeTreeBytes = 16U << 20U;
 constexpr int kLargeTreeLevel = 9;
 
+// Parsed columns take several times the memory of their bytes: a few bytes of an index must not
+// cost gigabytes of memory. Trees compress 5 to 50 times.
+constexpr uint64_t kMaxRatio = 256;
+constexpr uint64_t kAnyRatioBytes = 64U << 20U;
+
+bool IsBomb(uint64_t decoded_bytes, uint64_t frame_bytes) {
+  return decoded_bytes > kMaxEncodedIndexBytes ||
+         (decoded_bytes > kAnyRatioBytes && decoded_bytes / kMaxRatio > frame_bytes);
+}
+
 Result<std::string> Compress(const std::string& bytes) {
   std::string frame(ZSTD_compressBound(bytes.size()), '\0');
   const size_t size = ZSTD_compress(frame.data(), frame.size(), bytes.data(), bytes.size(),
@@ -34,8 +44,8 @@ Result<uint64_t> FrameSize(std::string_view bytes) {
   if (size == ZSTD_CONTENTSIZE_ERROR) {
     return InvalidArgument("index: not a zstd frame");
   }
-  if (size == ZSTD_CONTENTSIZE_UNKNOWN || size > kMaxEncodedIndexBytes) {
-    return DataLoss("index: a frame of no size or more than {} bytes", kMaxEncodedIndexBytes);
+  if (size == ZSTD_CONTENTSIZE_UNKNOWN || IsBomb(size, bytes.size())) {
+    return DataLoss("index: {} bytes decode to too many or say not to how many", bytes.size());
   }
   const size_t frame_bytes = ZSTD_findFrameCompressedSize(bytes.data(), bytes.size());
   if (ZSTD_isError(frame_bytes) != 0 || frame_bytes != bytes.size()) {
@@ -78,11 +88,16 @@ Result<std::string> Decompress(std::string_view bytes) {
 Result<std::string> EncodeLayerIndex(const LayerIndex& index) {
   floe::index::v1::LayerIndex message;
   FLOE_RETURN_IF_ERROR(IndexToProto(index, message));
-  if (message.ByteSizeLong() > kMaxEncodedIndexBytes) {
-    return ResourceExhausted("index: {} bytes, at most {}", message.ByteSizeLong(),
-                             kMaxEncodedIndexBytes);
+  const size_t bytes = message.ByteSizeLong();
+  if (bytes > kMaxEncodedIndexBytes) {
+    return ResourceExhausted("index: {} bytes, at most {}", bytes, kMaxEncodedIndexBytes);
   }
-  return Compress(message.SerializeAsString());
+  FLOE_ASSIGN_OR_RETURN(std::string frame, Compress(message.SerializeAsString()));
+  if (IsBomb(bytes, frame.size())) {
+    return ResourceExhausted("index: {} bytes in {}, no reader would take that", bytes,
+                             frame.size());
+  }
+  return frame;
 }
 
 Result<LayerIndex> DecodeLayerIndex(std::string_view bytes) {

@@ -125,12 +125,8 @@ Result<LayerTree::NodeId> LayerTree::FindDirectory(const PathParts& parts) const
 Result<LayerTree::NodeId> LayerTree::MakeDirectories(const PathParts& parts) {
   FLOE_ASSIGN_OR_RETURN(Walk walk, Resolve(parts));
   for (std::string& name : walk.missing) {
-    const Inode& parent = nodes_[walk.directory].inode;
-    // mkdir(2) below a set-group-ID directory passes the group on.
-    const uint32_t gid = (parent.mode & S_ISGID) != 0 ? parent.gid : 0;
     FLOE_ASSIGN_OR_RETURN(walk.directory, Create({walk.directory, std::move(name)}, kImpliedMode));
     nodes_[walk.directory].inode.flags = kInodeImplied;
-    nodes_[walk.directory].inode.gid = gid;
   }
   return walk.directory;
 }
@@ -157,6 +153,9 @@ Result<LayerTree::NodeId> LayerTree::Create(const Place& place, uint32_t mode) {
   FLOE_RETURN_IF_ERROR(AddName(place, id));
   Node& node = nodes_.emplace_back();
   node.inode.mode = mode;
+  if (const Inode& parent = nodes_[place.directory].inode; (parent.mode & S_ISGID) != 0) {
+    node.inode.gid = parent.gid;
+  }
   node.links = 1;
   node.depth = depth;
   return id;

@@ -62,7 +62,8 @@ class LayerTree {
 
   /// The node of a name, kWhiteout, or nullptr when there is no such name.
   [[nodiscard]] const NodeId* Find(const Place& place) const;
-  /// A new inode under a new name. The name must be free. InvalidArgument: limits.
+  /// A new inode under a new name, which must be free; a set-group-ID directory passes its group
+  /// on. InvalidArgument: limits.
   Result<NodeId> Create(const Place& place, uint32_t mode);
   /// One more name for an inode (or a whiteout). The name must be free.
   Result<void> Link(const Place& place, NodeId id);

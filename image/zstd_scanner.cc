@@ -54,7 +54,7 @@ class ZstdScanner::Impl {
   Result<void> PeekHeader(std::span<const std::byte> bytes);
   Result<void> CheckHeader();
   Result<void> Step(std::span<const std::byte>& bytes, bool& output_was_full);
-  Error DecodeError(size_t status) const;
+  [[nodiscard]] Error DecodeError(size_t status) const;
   Result<void> TakeOutput(std::span<const std::byte> produced);
   Result<void> EndFrame();
   Result<void> Deliver(std::span<const std::byte> bytes);

@@ -47,6 +47,7 @@ struct LayerWithIndex {
   std::shared_ptr<const image::LayerIndex> index;
   image::IndexOrigin origin = image::IndexOrigin::kRepository;
   Digest index_manifest;    ///< The artifact it came from; zero when local.
+  std::string scope;        ///< IndexStore scope under which the tree is kept.
   uint64_t tree_bytes = 0;  ///< Compressed bytes of the tree object that were read.
 };
 
@@ -63,5 +64,10 @@ struct IndexedImage {
 /// next start needs no registry.
 Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedImage image,
                                  IndexTrust trust, const std::string& store_dir, Deadline deadline);
+
+/// Reads one kept tree again, without the registry. NotFound: it is not there (any more).
+Result<std::shared_ptr<const image::LayerIndex>> ReadKeptIndex(const std::string& store_dir,
+                                                               const std::string& scope,
+                                                               const Digest& layer);
 
 }  // namespace floe::prepare

@@ -32,7 +32,6 @@ struct PublishedLayer {
   Digest layer, tree, windows;  ///< windows is zero when there are none.
   uint64_t compressed_bytes = 0, tree_bytes = 0, windows_bytes = 0, device_bytes = 0;
   uint32_t units = 0, inodes = 0;
-  bool reused = false;  ///< The layer had an index in the repository or the store already.
 };
 struct PublishedIndex {
   Digest manifest;  ///< Of the index artifact.

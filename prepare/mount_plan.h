@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ struct MountPlan {
   Digest bootstrap_digest;
   std::vector<Device> devices;  ///< In slot order.
   uint64_t inode_count = 0;
+  /// Directories that the run only implies and whose metadata is below the run (erofs/writer.h).
+  std::vector<std::string> unresolved_implied;
 };
 
 /// Merges a run of lazy layers (bottom to top), writes bootstrap and BlobMaps into `directory`

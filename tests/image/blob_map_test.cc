@@ -1,5 +1,7 @@
 #include "image/blob_map.h"
 
+#include <fcntl.h>
+
 #include <functional>
 #include <random>
 #include <vector>
@@ -24,7 +26,9 @@ std::string SampleMap(uint32_t blob) {
 Result<std::unique_ptr<BlobMap>> OpenBytes(const TempDir& directory, std::string_view bytes,
                                            std::string_view key = "") {
   const std::filesystem::path path = directory / "map";
-  FLOE_RETURN_IF_ERROR(WriteFileAtomically(path, bytes));
+  FLOE_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+  FLOE_RETURN_IF_ERROR(
+      PwriteAll(file.get(), std::as_bytes(std::span(bytes.data(), bytes.size())), 0));
   return BlobMap::Open(path, key);
 }
 

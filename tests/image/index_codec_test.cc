@@ -107,7 +107,9 @@ TEST(IndexCodecTest, RefusesAFrameThatPromisesTooMuch) {
   // A frame header with an 8-byte content size, and nothing after it.
   std::string bomb("\x28\xb5\x2f\xfd\xe0", 5);
   bomb += std::string("\0\0\0\x80\0\0\0\0", 8);
-  FLOE_EXPECT_ERROR(DecodeLayerIndex(bomb), ErrorCode::kDataLoss, "more than");
+  FLOE_EXPECT_ERROR(DecodeLayerIndex(bomb), ErrorCode::kDataLoss, "too many");
+  FLOE_EXPECT_ERROR(DecodeLayerIndex(ZstdFrame(std::string(65U << 20U, '\0'))),
+                    ErrorCode::kDataLoss, "too many");
 }
 
 struct Broken {

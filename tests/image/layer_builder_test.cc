@@ -133,10 +133,12 @@ TEST(LayerBuilderTest, ExplicitDirectoriesTakeOverImpliedOnes) {
               ElementsAre("a dir 700 0:0 1700000000", Implied("a/b"), File("a/b/f", 0)));
 }
 
-TEST(LayerBuilderTest, ImpliedDirectoriesInheritTheGroupOfASetGroupIdParent) {
+TEST(LayerBuilderTest, SetGroupIdDirectoriesPassTheirGroupOn) {
   TarArchive archive;
   archive.Add("shared", "", {.type = '5', .mode = 02775, .gid = 50}).File("shared/new/f");
+  archive.Add("shared/g", "", {.gid = -1});
   EXPECT_THAT(Tree(archive), Contains("shared/new dir 755 0:50 0 implied"));
+  EXPECT_THAT(Tree(archive), Contains("shared/g file 644 0:50 1700000000 size=0"));
 }
 
 TEST(LayerBuilderTest, ParentsGoThroughThisLayersSymlinks) {

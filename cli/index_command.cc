@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "prepare/image_resolver.h"
+#include "prepare/index_publisher.h"
+
+namespace floe::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kShortDigest = 12;
+
+struct IndexCommandOptions {
+  std::string reference;
+  std::string platform;
+  uint64_t span_bytes = image::IndexerOptions{}.span_bytes;
+  bool bind = false;
+  std::string bind_tag;
+  std::string store_dir;
+};
+
+Result<image::Platform> ChosenPlatform(const std::string& text) {
+  return text.empty() ? image::Platform::Host() : image::Platform::Parse(text);
+}
+
+struct Target {
+  std::unique_ptr<fetcher::RegistryClient> client;
+  prepare::ResolvedImage image;
+};
+
+Result<Target> Resolve(const GlobalOptions& global, const IndexCommandOptions& options) {
+  FLOE_ASSIGN_OR_RETURN(fetcher::Reference reference, fetcher::Reference::Parse(options.reference));
+  FLOE_ASSIGN_OR_RETURN(image::Platform platform, ChosenPlatform(options.platform));
+  Target target;
+  FLOE_ASSIGN_OR_RETURN(target.client, MakeRegistryClient(global, reference.repository.registry));
+  FLOE_ASSIGN_OR_RETURN(target.image, prepare::ResolveImage(*target.client, reference, std::nullopt,
+                                                            platform, Deadline::Infinite()));
+  return target;
+}
+
+std::vector<std::string> LayerLabels(const prepare::ResolvedImage& image) {
+  std::vector<std::string> labels;
+  for (const image::Descriptor& layer : image.manifest.layers) {
+    labels.push_back("layer " + layer.digest.hex().substr(0, kShortDigest));
+  }
+  return labels;
+}
+
+Json LayerJson(const prepare::PublishedLayer& layer) {
+  return {{"layer", layer.layer.ToString()},
+          {"tree", layer.tree.ToString()},
+          {"compressed_bytes", layer.compressed_bytes},
+          {"tree_bytes", layer.tree_bytes},
+          {"windows_bytes", layer.windows_bytes},
+          {"device_bytes", layer.device_bytes},
+          {"units", layer.units},
+          {"inodes", layer.inodes}};
+}
+
+void PrintPublished(const prepare::PublishedIndex& index, bool json) {
+  if (json) {
+    Json layers = Json::array();
+    for (const prepare::PublishedLayer& layer : index.layers) {
+      layers.push_back(LayerJson(layer));
+    }
+    Json result{{"index", index.manifest.ToString()},
+                {"fallback_tag", index.used_fallback_tag},
+                {"layers", std::move(layers)}};
+    if (!index.bound_index.IsZero()) {
+      result["bound_index"] = index.bound_index.ToString();
+    }
+    fmt::print("{}\n", result.dump(2));
+    return;
+  }
+  for (const prepare::PublishedLayer& layer : index.layers) {
+    fmt::print("layer {}  {} -> tree {}, windows {}, {} units, {} inodes\n",
+               layer.layer.hex().substr(0, kShortDigest), FormatBytes(layer.compressed_bytes),
+               FormatBytes(layer.tree_bytes), FormatBytes(layer.windows_bytes), layer.units,
+               layer.inodes);
+  }
+  fmt::print("index {}{}\n", index.manifest.ToString(),
+             index.used_fallback_tag ? " (listed under the fallback tag)" : "");
+  if (!index.bound_index.IsZero()) {
+    fmt::print("bound by {}\n", index.bound_index.ToString());
+  }
+}
+
+Result<void> RunCreate(const GlobalOptions& global, const IndexCommandOptions& options) {
+  FLOE_ASSIGN_OR_RETURN(Target target, Resolve(global, options));
+  prepare::PublishOptions publish;
+  publish.indexer.span_bytes = options.span_bytes;
+  publish.bind = options.bind || !options.bind_tag.empty();
+  publish.bind_tag = options.bind_tag;
+  publish.store_dir = options.store_dir;
+  prepare::PublishedIndex published;
+  {
+    ProgressBars bars(LayerLabels(target.image));
+    FLOE_ASSIGN_OR_RETURN(published, prepare::CreateIndex(
+                                         *target.client, target.image, publish,
+                                         [&](const prepare::Progress& progress) {
+                                           bars.Update(progress.layer, progress.bytes_done,
+                                                       progress.bytes_total);
+                                         },
+                                         Deadline::Infinite()));
+  }
+  PrintPublished(published, global.json);
+  return Ok();
+}
+
+std::string_view OriginName(image::IndexOrigin origin) {
+  switch (origin) {
+    case image::IndexOrigin::kLocal:
+      return "local";
+    case image::IndexOrigin::kBound:
+      return "bound";
+    case image::IndexOrigin::kRepository:
+      return "repository";
+  }
+  return "unknown";
+}
+
+Json ShownLayer(const image::Descriptor& descriptor, const prepare::LayerWithIndex& layer) {
+  const image::LayerIndexData& data = layer.index->data();
+  uint64_t windows = 0;
+  uint64_t device = 0;
+  for (const image::SourceBlob& blob : data.blobs) {
+    windows += blob.windows_size_bytes;
+    device += blob.device_size_bytes;
+  }
+  return {{"layer", descriptor.digest.ToString()},
+          {"media_type", descriptor.media_type},
+          {"producer", data.producer},
+          {"origin", OriginName(layer.origin)},
+          {"compressed_bytes", descriptor.size_bytes},
+          {"tree_bytes", layer.tree_bytes},
+          {"windows_bytes", windows},
+          {"device_bytes", device},
+          {"units", data.units.size()},
+          {"groups", data.groups.size()},
+          {"inodes", data.inodes.size()}};
+}
+
+Result<void> RunShow(const GlobalOptions& global, const IndexCommandOptions& options) {
+  FLOE_ASSIGN_OR_RETURN(Target target, Resolve(global, options));
+  FLOE_ASSIGN_OR_RETURN(prepare::IndexedImage indexed,
+                        prepare::FindIndexes(*target.client, std::move(target.image),
+                                             prepare::IndexTrust::kRepository, options.store_dir,
+                                             Deadline::Infinite()));
+  Json layers = Json::array();
+  for (size_t i = 0; i < indexed.layers.size(); ++i) {
+    layers.push_back(ShownLayer(indexed.image.manifest.layers[i], indexed.layers[i]));
+  }
+  if (global.json) {
+    Json result{{"manifest", indexed.image.manifest_digest.ToString()},
+                {"layers", std::move(layers)}};
+    fmt::print("{}\n", result.dump(2));
+    return Ok();
+  }
+  fmt::print("manifest {}\n", indexed.image.manifest_digest.ToString());
+  for (const Json& layer : layers) {
+    fmt::print("layer {}\n", layer["layer"].get<std::string>());
+    for (const auto& [key, value] : layer.items()) {
+      if (key != "layer") {
+        fmt::print("  {:<17} {}\n", key,
+                   value.is_string() ? value.get<std::string>() : value.dump());
+      }
+    }
+  }
+  return Ok();
+}
+
+}  // namespace
+
+void AddIndexCommands(CLI::App& app, GlobalOptions& options, Selection& selection) {
+  auto state = std::make_shared<IndexCommandOptions>();
+  CLI::App* index = app.add_subcommand("index", "Make and look at lazy-loading indexes");
+  index->require_subcommand(1);
+
+  CLI::App* create =
+      index->add_subcommand("create", "Index every layer of an image and push the index beside it");
+  create->add_option("reference", state->reference, "Image reference")->required();
+  create->add_option("--platform", state->platform,
+                     "os/architecture[/variant]; default: this host");
+  create->add_option("--span", state->span_bytes, "Decoded bytes between two checkpoints")
+      ->check(CLI::Range(uint64_t{64} << 10U, uint64_t{16} << 20U));
+  create->add_flag("--bind", state->bind, "Push an OCI index that binds image and index by digest");
+  create->add_option("--bind-tag", state->bind_tag, "Tag for the binding index (implies --bind)");
+  create->add_option("--store", state->store_dir, "Keep the index in this directory as well");
+  create->callback([&options, &selection, state] {
+    selection.body = [&options, state] { return RunCreate(options, *state); };
+  });
+
+  CLI::App* show = index->add_subcommand("show", "Show the index of an image, layer by layer");
+  show->add_option("reference", state->reference, "Image reference")->required();
+  show->add_option("--platform", state->platform, "os/architecture[/variant]; default: this host");
+  show->add_option("--store", state->store_dir, "Look in this directory first");
+  show->callback([&options, &selection, state] {
+    selection.body = [&options, state] { return RunShow(options, *state); };
+  });
+}
+
+Result<std::unique_ptr<fetcher::RegistryClient>> MakeRegistryClient(const GlobalOptions& options,
+                                                                    const std::string& registry) {
+  fetcher::RegistryOptions registry_options;
+  registry_options.plain_http = options.plain_http;
+  if (options.plain_http_all) {
+    registry_options.plain_http.push_back(registry);
+  }
+  registry_options.ca_file = options.ca_file;
+  registry_options.docker_config_dir = options.docker_config_dir;
+  return fetcher::RegistryClient::Create(std::move(registry_options));
+}
+
+}  // namespace floe::cli

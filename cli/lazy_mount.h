@@ -1,0 +1,43 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "fetcher/registry_client.h"
+#include "prepare/image_resolver.h"
+
+namespace floe::cli {
+
+/// Where `floe mount` keeps what it must remember: <root>/mounts/<id>/{record.json,plan/},
+/// <root>/indexes, and the private cache manager's files.
+inline constexpr const char* kDefaultMountRoot = "/var/lib/floe/mount";
+
+struct LazyMountOptions {
+  std::filesystem::path root = kDefaultMountRoot;
+  std::string cachemgr;  ///< Socket of a cache manager; empty: the private one of `root`.
+  std::string channel;   ///< For a private cache manager that must be started.
+  prepare::IndexTrust trust = prepare::IndexTrust::kRepository;
+  bool plain_http = false;
+};
+
+struct LazyMountReport {
+  std::string channel;  ///< As in MountReply.
+  uint64_t inode_count = 0;
+  uint64_t image_bytes = 0;  ///< Compressed layers.
+  uint64_t index_bytes = 0;  ///< Compressed index trees that were read.
+};
+
+/// Mounts a resolved image on `target`, an existing directory that is no mount point yet. On
+/// failure nothing stays mounted and no private cache manager stays behind. FailedPrecondition: the
+/// target is mounted already; NotFound: the image has no index.
+Result<LazyMountReport> MountImage(fetcher::RegistryClient& registry, prepare::ResolvedImage image,
+                                   const std::filesystem::path& target,
+                                   const LazyMountOptions& options, Deadline deadline);
+
+/// Undoes MountImage, also when the cache manager was killed meanwhile. NotFound: `target` is none
+/// of this root's mounts; FailedPrecondition: it is busy.
+Result<void> UnmountImage(const std::filesystem::path& target, const std::filesystem::path& root);
+
+}  // namespace floe::cli

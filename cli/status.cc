@@ -1,0 +1,111 @@
+#include "cli/status.h"
+
+#include <cstddef>
+#include <iterator>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/progress.h"
+
+namespace floe::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kShortDigest = 19;  // "sha256:" and 12 digits, enough to tell blobs apart.
+
+uint64_t Misses(const cachemgr::v1::Counters& counters) {
+  return counters.reads_joined() + counters.reads_filled() + counters.reads_failed();
+}
+
+Json MountsJson(const cachemgr::v1::StatusReply& status) {
+  Json mounts = Json::array();
+  for (const auto& mount : status.mounts()) {
+    mounts.push_back(
+        {{"id", mount.id()},
+         {"target", mount.target()},
+         {"channel", mount.channel()},
+         {"keys", Json(std::vector<std::string>(mount.keys().begin(), mount.keys().end()))},
+         {"live", mount.live()}});
+  }
+  return mounts;
+}
+
+Json BlobsJson(const cachemgr::v1::StatusReply& status) {
+  Json blobs = Json::array();
+  for (const auto& blob : status.blobs()) {
+    blobs.push_back({{"key", blob.key()},
+                     {"blob_digest", blob.blob_digest()},
+                     {"device_bytes", blob.device_bytes()},
+                     {"present_bytes", blob.present_bytes()},
+                     {"disk_bytes", blob.disk_bytes()},
+                     {"blob_bytes", blob.blob_bytes()},
+                     {"fetched_bytes", blob.fetched_bytes()},
+                     {"mounts", blob.mounts()},
+                     {"complete", blob.complete()}});
+  }
+  return blobs;
+}
+
+Json CountersJson(const cachemgr::v1::Counters& counters) {
+  return {{"reads_hit", counters.reads_hit()},
+          {"reads_joined", counters.reads_joined()},
+          {"reads_filled", counters.reads_filled()},
+          {"reads_failed", counters.reads_failed()},
+          {"fetched_bytes", counters.fetched_bytes()},
+          {"registry_requests", counters.registry_requests()},
+          {"integrity_errors", counters.integrity_errors()},
+          {"reads_inflight", counters.reads_inflight()}};
+}
+
+unsigned Percent(uint64_t part, uint64_t whole) {
+  return whole == 0 ? 100
+                    : static_cast<unsigned>(static_cast<double>(part) * 100.0 /
+                                            static_cast<double>(whole));
+}
+
+}  // namespace
+
+std::string StatusJson(const cachemgr::v1::StatusReply& status) {
+  const Json json = {{"version", status.version()},
+                     {"channel", status.channel()},
+                     {"root", status.root()},
+                     {"mounts", MountsJson(status)},
+                     {"blobs", BlobsJson(status)},
+                     {"counters", CountersJson(status.counters())},
+                     {"misses", Misses(status.counters())}};
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string StatusText(const cachemgr::v1::StatusReply& status) {
+  const auto& counters = status.counters();
+  std::string text;
+  auto out = std::back_inserter(text);
+  fmt::format_to(out, "cache manager {}  channel {}  root {}\n", status.version(), status.channel(),
+                 status.root());
+  fmt::format_to(out, "reads: {} hit, {} filled, {} joined, {} failed, {} in flight\n",
+                 counters.reads_hit(), counters.reads_filled(), counters.reads_joined(),
+                 counters.reads_failed(), counters.reads_inflight());
+  fmt::format_to(out, "fetched: {} in {} requests, {} refused for a wrong digest\n",
+                 FormatBytes(counters.fetched_bytes()), counters.registry_requests(),
+                 counters.integrity_errors());
+  fmt::format_to(out, "\nmounts: {}\n", status.mounts_size());
+  for (const auto& mount : status.mounts()) {
+    fmt::format_to(out, "  {}  {}  {}  blobs {}{}\n", mount.id(), mount.target(), mount.channel(),
+                   mount.keys_size(), mount.live() ? "" : "  DEAD");
+  }
+  fmt::format_to(out, "\nblobs: {}\n", status.blobs_size());
+  for (const auto& blob : status.blobs()) {
+    fmt::format_to(out, "  {}  present {} of {} ({} %)  fetched {} of {}  mounts {}{}\n",
+                   blob.blob_digest().substr(0, kShortDigest), FormatBytes(blob.present_bytes()),
+                   FormatBytes(blob.device_bytes()),
+                   Percent(blob.present_bytes(), blob.device_bytes()),
+                   FormatBytes(blob.fetched_bytes()), FormatBytes(blob.blob_bytes()), blob.mounts(),
+                   blob.complete() ? "  complete" : "");
+  }
+  return text;
+}
+
+}  // namespace floe::cli

@@ -1,0 +1,109 @@
+#include "prepare/index_store.h"
+
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "image/index_codec.h"
+
+namespace floe::prepare {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint64_t kMaxRecordBytes = 4096;
+constexpr size_t kScopeHexDigits = 32;
+
+// {"tree": digest, "index_manifest": digest?, "windows": {"digest":, "size":}?}
+std::string WriteRecord(const StoredTree& tree) {
+  Json record{{"tree", Digest::Of(tree.bytes).ToString()}};
+  if (!tree.index_manifest.IsZero()) {
+    record["index_manifest"] = tree.index_manifest.ToString();
+  }
+  if (tree.windows) {
+    record["windows"] = {{"digest", tree.windows->digest.ToString()},
+                         {"size", tree.windows->size_bytes}};
+  }
+  return record.dump();
+}
+
+Result<Digest> DigestField(const Json& object, const char* name) {
+  auto field = object.find(name);
+  if (field == object.end() || !field->is_string()) {
+    return InvalidArgument("no {}", name);
+  }
+  return Digest::Parse(field->get<std::string>());
+}
+
+// The record's fields into `tree`; the digest that the tree's bytes must have.
+Result<Digest> ReadRecord(const std::string& text, StoredTree& tree) {
+  Json record = Json::parse(text, nullptr, false);
+  if (!record.is_object()) {
+    return InvalidArgument("not a JSON object");
+  }
+  FLOE_ASSIGN_OR_RETURN(Digest digest, DigestField(record, "tree"));
+  if (record.contains("index_manifest")) {
+    FLOE_ASSIGN_OR_RETURN(tree.index_manifest, DigestField(record, "index_manifest"));
+  }
+  if (record.contains("windows")) {
+    const Json& windows = record["windows"];
+    if (!windows.is_object() || !windows.contains("size") ||
+        !windows["size"].is_number_unsigned()) {
+      return InvalidArgument("bad windows");
+    }
+    ArtifactObject object;
+    FLOE_ASSIGN_OR_RETURN(object.digest, DigestField(windows, "digest"));
+    object.size_bytes = windows["size"].get<uint64_t>();
+    tree.windows = object;
+  }
+  return digest;
+}
+
+Result<StoredTree> ReadEntry(const std::filesystem::path& stem) {
+  StoredTree tree;
+  FLOE_ASSIGN_OR_RETURN(std::string record, ReadFile(stem.native() + ".json", kMaxRecordBytes));
+  FLOE_ASSIGN_OR_RETURN(Digest digest, ReadRecord(record, tree));
+  FLOE_ASSIGN_OR_RETURN(tree.bytes,
+                        ReadFile(stem.native() + ".tree", image::kMaxEncodedIndexBytes));
+  if (Digest::Of(tree.bytes) != digest) {
+    return DataLoss("the tree's digest does not match its record");
+  }
+  return tree;
+}
+
+}  // namespace
+
+std::string IndexStore::RepositoryScope(const fetcher::Repository& repository) {
+  return "repository-" + Digest::Of(repository.ToString()).hex().substr(0, kScopeHexDigits);
+}
+
+std::string IndexStore::BoundScope(const Digest& index) { return "bound-" + index.hex(); }
+
+std::filesystem::path IndexStore::Stem(const std::string& scope, const Digest& layer) const {
+  return root_ / scope / layer.hex();
+}
+
+Result<StoredTree> IndexStore::Get(const std::string& scope, const Digest& layer) const {
+  auto entry = ReadEntry(Stem(scope, layer));
+  if (entry) {
+    return entry;
+  }
+  if (entry.error().code != ErrorCode::kNotFound) {
+    LogWarning("stored index ignored layer={} scope={} reason=\"{}\"", layer.ToString(), scope,
+               entry.error().message);
+  }
+  return NotFound("no stored index of layer {}", layer.ToString());
+}
+
+Result<void> IndexStore::Put(const std::string& scope, const Digest& layer,
+                             const StoredTree& tree) const {
+  std::filesystem::path stem = Stem(scope, layer);
+  FLOE_RETURN_IF_ERROR(CreateDirectories(stem.parent_path()));
+  // The record stands last: without it the tree does not count.
+  FLOE_RETURN_IF_ERROR(WriteFileAtomically(stem.native() + ".tree", tree.bytes));
+  return WriteFileAtomically(stem.native() + ".json", WriteRecord(tree));
+}
+
+}  // namespace floe::prepare

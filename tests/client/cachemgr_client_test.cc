@@ -1,0 +1,117 @@
+#include "client/cachemgr_client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "floe/cachemgr/v1/cachemgr.grpc.pb.h"
+#include "tests/client/unix_server.h"
+#include "tests/support/result_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace floe::client {
+namespace {
+
+namespace v1 = cachemgr::v1;
+
+/// Remembers the last request and answers with `status`.
+class FakeCacheManager final : public v1::CacheManager::Service {
+ public:
+  grpc::Status Mount(grpc::ServerContext*, const v1::MountRequest* request,
+                     v1::MountReply* reply) override {
+    mount = *request;
+    reply->set_channel("fuse");
+    return status;
+  }
+  grpc::Status Unmount(grpc::ServerContext*, const v1::UnmountRequest* request,
+                       v1::UnmountReply*) override {
+    unmount = *request;
+    return status;
+  }
+  grpc::Status Status(grpc::ServerContext*, const v1::StatusRequest*,
+                      v1::StatusReply* reply) override {
+    reply->set_version("1.2.3");
+    return status;
+  }
+
+  v1::MountRequest mount;
+  v1::UnmountRequest unmount;
+  grpc::Status status;
+};
+
+prepare::MountPlan PlanWithTwoDevices() {
+  prepare::MountPlan plan;
+  plan.bootstrap = "/plan/bootstrap";
+  plan.bootstrap_digest = Digest::Of("bootstrap");
+  plan.devices = {{"aa", "/plan/aa", {{"one.example:5000", "team/app"}, {"two.example", "app"}}},
+                  {"bb", "/plan/bb", {}}};
+  return plan;
+}
+
+TEST(CachemgrClientTest, MountCarriesThePlanInSlotOrder) {
+  FakeCacheManager service;
+  testing::UnixServer server(service);
+  auto client = CachemgrClient::Connect(server.address());
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto reply,
+                            client->Mount("image-1", PlanWithTwoDevices(), "/target", true));
+  EXPECT_EQ(reply.channel(), "fuse");
+  EXPECT_EQ(service.mount.id(), "image-1");
+  EXPECT_EQ(service.mount.target(), "/target");
+  EXPECT_EQ(service.mount.bootstrap_path(), "/plan/bootstrap");
+  EXPECT_EQ(service.mount.bootstrap_digest(), Digest::Of("bootstrap").ToString());
+  ASSERT_EQ(service.mount.devices_size(), 2);
+  EXPECT_EQ(service.mount.devices(0).key(), "aa");
+  EXPECT_EQ(service.mount.devices(0).blob_map_path(), "/plan/aa");
+  ASSERT_EQ(service.mount.devices(0).sources_size(), 2);
+  EXPECT_EQ(service.mount.devices(0).sources(0).registry(), "one.example:5000");
+  EXPECT_EQ(service.mount.devices(0).sources(0).repository(), "team/app");
+  EXPECT_TRUE(service.mount.devices(0).sources(0).plain_http());
+  EXPECT_EQ(service.mount.devices(1).key(), "bb");
+}
+
+TEST(CachemgrClientTest, UnmountCarriesIdAndDetach) {
+  FakeCacheManager service;
+  testing::UnixServer server(service);
+  FLOE_ASSERT_OK(CachemgrClient::Connect(server.address())->Unmount("image-1", true));
+  EXPECT_EQ(service.unmount.id(), "image-1");
+  EXPECT_TRUE(service.unmount.detach());
+}
+
+TEST(CachemgrClientTest, ErrorsKeepTheirCodeAndNameThePeer) {
+  FakeCacheManager service;
+  service.status =
+      grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "no channel is\nusable here");
+  testing::UnixServer server(service);
+  const auto result = CachemgrClient::Connect(server.address())->Unmount("x", false);
+  FLOE_EXPECT_ERROR(result, ErrorCode::kFailedPrecondition, "no channel is usable here");
+  EXPECT_THAT(result.error().message, ::testing::HasSubstr(server.address()));
+}
+
+TEST(CachemgrClientTest, UnavailableInOneLineWhenNobodyAnswers) {
+  testing::TempDir directory;
+  const auto result = CachemgrClient::Connect((directory / "socket").native())->Status();
+  FLOE_EXPECT_ERROR(result, ErrorCode::kUnavailable, "nobody answers: cache manager at ");
+  EXPECT_THAT(result.error().message, ::testing::Not(::testing::HasSubstr("\n")));
+}
+
+TEST(CachemgrClientTest, FindsADaemonThatStartsLater) {
+  testing::TempDir directory;
+  const std::string address = (directory / "socket").native();
+  auto client = CachemgrClient::Connect(address);
+  ASSERT_FALSE(client->Status().has_value());
+  FakeCacheManager service;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("unix:" + address, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service);
+  const auto server = builder.BuildAndStart();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  Result<v1::StatusReply> reply = client->Status();
+  while (!reply.has_value() && std::chrono::steady_clock::now() < deadline) {
+    reply = client->Status();
+  }
+  FLOE_ASSERT_OK(reply);
+  EXPECT_EQ(reply->version(), "1.2.3");
+  server->Shutdown();
+}
+
+}  // namespace
+}  // namespace floe::client
