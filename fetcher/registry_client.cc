@@ -4,6 +4,7 @@
 #include <future>
 #include <utility>
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "fetcher/http/content_range.h"
@@ -161,9 +162,7 @@ Result<Manifest> RegistryClientImpl::GetManifest(const Repository& repository,
   FLOE_ASSIGN_OR_RETURN(std::string path, ManifestPath(name));
   RegistryRequest request = Request(repository, std::move(path), deadline);
   request.max_body_bytes = kMaxManifestBytes;
-  for (std::string_view type : kManifestMediaTypes) {
-    request.headers.emplace("Accept", type);
-  }
+  request.headers.emplace("Accept", fmt::format("{}", fmt::join(kManifestMediaTypes, ", ")));
   FLOE_ASSIGN_OR_RETURN(RegistryAnswer answer, session_->Run(std::move(request)));
   Manifest manifest;
   manifest.digest = Digest::Of(answer.response.body);
@@ -281,8 +280,12 @@ Result<void> RegistryClientImpl::Upload(const Repository& repository, const Dige
   put.headers.emplace("Content-Type", "application/octet-stream");
   put.body = bytes;
   FLOE_ASSIGN_OR_RETURN(put.url, UploadUrl(started, digest));
-  FLOE_RETURN_IF_ERROR(session_->Run(std::move(put)));
-  return Ok();
+  Result<RegistryAnswer> done = session_->Run(std::move(put));
+  if (!done && done.error().code == ErrorCode::kNotFound) {
+    // libcurl sends again what a kept connection lost, and the registry may have been done already.
+    return Unavailable("{}", done.error().message);
+  }
+  return done ? Ok() : Result<void>(std::move(done).error());
 }
 
 Result<bool> RegistryClientImpl::PushManifest(const Repository& repository, const std::string& name,

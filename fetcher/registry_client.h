@@ -36,10 +36,10 @@ struct ReferrerDescriptor {
 struct RegistryOptions {
   /// Registries ("host[:port]") spoken to over plain HTTP. Loopback hosts need no entry: they are
   /// tried with TLS only when the port says so (443, or no port), else plain.
-  std::vector<std::string> plain_http;
-  std::string ca_file;  ///< PEM, added to the system's; empty: only the system's.
-  std::string
-      docker_config_dir;  ///< Empty: $DOCKER_CONFIG, else ~/.docker. Read anew when it changes.
+  std::vector<std::string> plain_http = {};
+  std::string ca_file = {};  ///< PEM, added to the system's; empty: only the system's.
+  /// Empty: $DOCKER_CONFIG, else ~/.docker. Read anew when it changes.
+  std::string docker_config_dir = {};
   std::string user_agent = "floe";
   int max_connections_per_host = 8;
   bool http2 = true;

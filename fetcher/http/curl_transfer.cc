@@ -137,7 +137,10 @@ Result<HttpResponse> CurlTransfer::TakeResult(CURLcode code) {
   if (!callback_result_) {
     return std::move(callback_result_).error();
   }
-  if (code == CURLE_OK || error_body_cut_) {
+  // The status of a refusal counts, however its body ended: docker-registry announces the blob's
+  // length with a 416 and sends another.
+  bool refused = headers_done_ && !succeeded();
+  if (code == CURLE_OK || refused) {
     return std::move(response_);
   }
   return CurlError(code, error_text_.data(),

@@ -11,7 +11,7 @@
 namespace floe::fetcher {
 
 struct CurlTransportOptions {
-  std::string ca_file;  ///< PEM, added to the system's.
+  std::string ca_file = {};  ///< PEM, added to the system's.
   std::string user_agent = "floe";
   int max_connections_per_host = 8;
   std::chrono::milliseconds connect_timeout{10000};

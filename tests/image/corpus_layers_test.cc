@@ -12,6 +12,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "image/blob_map.h"
+#include "image/index_codec.h"
 #include "tests/image/layer_support.h"
 #include "tests/image/tar_support.h"
 #include "tests/support/result_matchers.h"
@@ -171,6 +173,23 @@ TEST_P(CorpusLayersTest, WhatIsVisibleIsRight) {
     ExpectRow(nlohmann::json::parse(line), layers);
   }
   EXPECT_GT(rows, 50U);
+}
+
+TEST_P(CorpusLayersTest, SurvivesTheIndexCodec) {
+  const auto layout = kFixtures / "images" / GetParam().image;
+  if (!std::filesystem::exists(layout)) {
+    GTEST_SKIP() << layout << " is absent";
+  }
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::vector<Layer> layers,
+                            IndexImage(layout, {.span_bytes = GetParam().span_bytes}));
+  for (const Layer& layer : layers) {
+    FLOE_ASSERT_OK_AND_ASSIGN(const std::string encoded, EncodeLayerIndex(layer.indexed.index));
+    FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndex decoded, DecodeLayerIndex(encoded));
+    EXPECT_EQ(Describe(decoded.data()), Describe(layer.indexed.index.data()));
+    FLOE_ASSERT_OK_AND_ASSIGN(const std::string again, EncodeLayerIndex(decoded));
+    EXPECT_TRUE(again == encoded);
+    EXPECT_TRUE(EncodeBlobMap(decoded, 0) == EncodeBlobMap(layer.indexed.index, 0));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(AllSpans, CorpusLayersTest,

@@ -177,10 +177,12 @@ void FakeRegistry::SetReferrersPageSize(size_t descriptors) {
 void FakeRegistry::RequireBasic(const std::string& user, const std::string& password) {
   MutexLock lock(mutex_);
   basic_ = BasicAuthorization(user, password);
+  bearer_.reset();
 }
 void FakeRegistry::RequireBearer(BearerOptions options) {
   MutexLock lock(mutex_);
   bearer_ = std::move(options);
+  basic_.clear();
 }
 void FakeRegistry::RevokeTokens() {
   MutexLock lock(mutex_);

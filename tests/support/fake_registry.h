@@ -97,7 +97,8 @@ class FakeRegistry {
   void SetReferrersApi(bool on);
   /// Referrers answers hold this many descriptors and a Link to the rest. 0: all at once.
   void SetReferrersPageSize(size_t descriptors);
-  /// 401 with a Basic challenge unless these credentials come along.
+  /// 401 with a Basic challenge unless these credentials come along. The last of the two Require
+  /// calls counts.
   void RequireBasic(const std::string& user, const std::string& password);
   /// 401 with a Bearer challenge whose realm is this registry's /token. Tokens are given to `user`
   /// with `password` (empty user: to anybody) or to `refresh_token`, valid for `lifetime`.

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+namespace floe::snapshotter {
+
+/// Where things are below --root (docs/snapshotter.md). A value; makes nothing.
+class RootLayout {
+ public:
+  explicit RootLayout(std::filesystem::path root) : root_(std::move(root)) {}
+
+  [[nodiscard]] const std::filesystem::path& root() const { return root_; }
+  [[nodiscard]] std::filesystem::path lock() const { return root_ / "lock"; }
+  [[nodiscard]] std::filesystem::path metadata() const { return root_ / "metadata.db"; }
+
+  /// Directories of unpacked, active and view snapshots; names are snapshot ids.
+  [[nodiscard]] std::filesystem::path snapshots() const { return root_ / "snapshots"; }
+  [[nodiscard]] std::filesystem::path snapshot(uint64_t id) const {
+    return snapshots() / std::to_string(id);
+  }
+  [[nodiscard]] std::filesystem::path upper(uint64_t id) const { return snapshot(id) / "fs"; }
+  [[nodiscard]] std::filesystem::path work(uint64_t id) const { return snapshot(id) / "work"; }
+
+  /// Mount plans of runs; names are run keys (chain.h).
+  [[nodiscard]] std::filesystem::path plans() const { return root_ / "images"; }
+  [[nodiscard]] std::filesystem::path plan(const std::string& run_key) const {
+    return plans() / run_key;
+  }
+  /// Mount points of runs; names are the ids of their top snapshots.
+  [[nodiscard]] std::filesystem::path mount_points() const { return root_ / "mnt"; }
+  [[nodiscard]] std::filesystem::path mount_point(uint64_t id) const {
+    return mount_points() / std::to_string(id);
+  }
+
+  /// The kept tree objects of indexes (prepare/index_store.h).
+  [[nodiscard]] std::filesystem::path indexes() const { return root_ / "indexes"; }
+
+ private:
+  std::filesystem::path root_;
+};
+
+}  // namespace floe::snapshotter

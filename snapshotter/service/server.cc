@@ -1,0 +1,108 @@
+#include "snapshotter/service/server.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <utility>
+
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include "base/file.h"
+#include "snapshotter/service/snapshots_service.h"
+
+namespace floe::snapshotter {
+namespace {
+
+constexpr int kMaxMessageBytes = 16 << 20;  // What containerd allows.
+// A Prepare may wait for a registry, so there are more threads than cores; past this calls are
+// refused with RESOURCE_EXHAUSTED.
+constexpr int kMaxThreads = 64;
+constexpr int kMaxPollers = 4;
+constexpr std::chrono::seconds kShutdownGrace{5};
+
+// Connects, so that a socket in use is told from one that a dead process left behind.
+Result<void> CheckNobodyListens(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return InvalidArgument("socket path {} is longer than {} bytes", path,
+                           sizeof(address.sun_path) - 1);
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!probe.valid()) {
+    return ErrnoError(errno, "socket");
+  }
+  // sockets(7): every address family is passed as a sockaddr.
+  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    return FailedPrecondition("another process serves {}", path);
+  }
+  return Ok();
+}
+
+Result<void> RemoveStaleSocket(const std::string& path) {
+  FLOE_RETURN_IF_ERROR(CheckNobodyListens(path));
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) {
+    return errno == ENOENT ? Ok() : Result<void>(ErrnoError(errno, "stat " + path));
+  }
+  if (!S_ISSOCK(status.st_mode)) {
+    return FailedPrecondition("{} exists and is no socket", path);
+  }
+  return RemoveFile(path);
+}
+
+}  // namespace
+
+Result<UniqueFd> LockRoot(const std::filesystem::path& lock_file) {
+  FLOE_ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(lock_file, O_RDWR | O_CREAT));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) {
+      return FailedPrecondition("another process uses {}", lock_file.parent_path().native());
+    }
+    return ErrnoError(errno, "lock " + lock_file.native());
+  }
+  return lock;
+}
+
+Server::Server(std::string address, std::unique_ptr<grpc::Service> service)
+    : address_(std::move(address)), service_(std::move(service)) {}
+
+Result<std::unique_ptr<Server>> Server::Start(const std::string& address,
+                                              Snapshotter& snapshotter) {
+  FLOE_RETURN_IF_ERROR(RemoveStaleSocket(address));
+  std::unique_ptr<Server> server(new Server(address, MakeSnapshotsService(snapshotter)));
+  grpc::ServerBuilder builder;
+  grpc::ResourceQuota quota("snapshotter");
+  quota.SetMaxThreads(kMaxThreads);
+  builder.SetResourceQuota(quota)
+      .SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1)
+      .SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, kMaxPollers)
+      .SetMaxReceiveMessageSize(kMaxMessageBytes)
+      .SetMaxSendMessageSize(kMaxMessageBytes)
+      .AddListeningPort("unix:" + address, grpc::InsecureServerCredentials())
+      .RegisterService(server->service_.get());
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr) {
+    return Unavailable("cannot listen on {}", address);
+  }
+  if (::chmod(address.c_str(), S_IRUSR | S_IWUSR) != 0) {
+    return ErrnoError(errno, "chmod " + address);
+  }
+  return server;
+}
+
+Server::~Server() {
+  if (server_ != nullptr) {
+    server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+    (void)RemoveFile(address_);
+  }
+}
+
+}  // namespace floe::snapshotter

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "base/result.h"
+#include "snapshotter/store/sqlite.h"
+
+/// The tables of metadata.db (docs/snapshotter.md).
+namespace floe::snapshotter {
+
+/// Written to the file's user_version; a file with a higher one is refused.
+inline constexpr int kSchemaVersion = 1;
+
+/// Makes the tables in a new file, checks an old one. DataLoss when SQLite's own check finds
+/// damage; FailedPrecondition when a newer Floe wrote the file.
+Result<void> PrepareSchema(Database& database);
+
+}  // namespace floe::snapshotter
