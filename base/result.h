@@ -34,6 +34,8 @@ inline Result<void> Ok() { return {}; }
 #define FLOE_RETURN_IF_ERROR(expr) \
   FLOE_RETURN_IF_ERROR_IMPL(FLOE_CONCAT(floe_result_, __LINE__), expr)
 
+// `lhs` is a declaration: parentheses would break it.
+// NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define FLOE_ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                               \
   if (!tmp.has_value()) {                          \

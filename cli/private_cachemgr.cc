@@ -175,7 +175,7 @@ Result<void> PrivateCachemgr::Start(const std::string& channel) const {
   const auto client = client::CachemgrClient::Connect(address());
   const Deadline deadline = Deadline::After(kStartTimeout);
   while (!deadline.Expired()) {
-    if (client->Status().has_value()) {
+    if (std::filesystem::exists(address()) && client->Status().has_value()) {
       return Ok();
     }
     if (::waitpid(pid, nullptr, WNOHANG) == pid) {

@@ -105,6 +105,10 @@ class Ingest {
   /// The stream's own verdict, after which it is over.
   Result<void> Finish() {
     stream_->WritesDone();
+    // containerd answers a COMMIT twice, and a stream with unread messages never finishes.
+    content_v1::WriteContentResponse ignored;
+    while (stream_->Read(&ignored)) {
+    }
     return FromGrpc(stream_->Finish(), peer_);
   }
   /// True when the bytes are there already: another namespace shares them.

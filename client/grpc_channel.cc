@@ -10,7 +10,8 @@ namespace floe::client {
 namespace {
 
 constexpr int kMaxMessageBytes = 16 << 20;  // What containerd allows.
-constexpr int kMinBackoffMs = 100;
+// The minimum of gRPC's own is left alone: it is also the time that one attempt may take.
+constexpr int kFirstBackoffMs = 50;
 constexpr int kMaxBackoffMs = 1000;
 
 /// Messages of other programs may hold line breaks; ours are one line.
@@ -25,8 +26,7 @@ std::shared_ptr<grpc::Channel> ConnectUnixSocket(const std::string& path) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kMinBackoffMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kMinBackoffMs);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

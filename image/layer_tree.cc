@@ -45,11 +45,10 @@ PathParts CleanPath(std::string_view path) {
     if (part.empty() || part == ".") {
       continue;
     }
-    if (part != "..") {
-      parts.emplace_back(part);
-    } else if (!parts.empty() && parts.back() != "..") {
+    const bool is_up = part == "..";
+    if (is_up && !parts.empty() && parts.back() != "..") {
       parts.pop_back();
-    } else if (!absolute) {
+    } else if (!is_up || !absolute) {
       parts.emplace_back(part);
     }
   }

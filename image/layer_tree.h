@@ -58,7 +58,7 @@ class LayerTree {
   /// not a directory (a whiteout is none), too many symlinks, a name or depth beyond the limits.
   Result<NodeId> MakeDirectories(const PathParts& parts);
   /// The same, but what is missing is an error.
-  Result<NodeId> FindDirectory(const PathParts& parts) const;
+  [[nodiscard]] Result<NodeId> FindDirectory(const PathParts& parts) const;
 
   /// The node of a name, kWhiteout, or nullptr when there is no such name.
   [[nodiscard]] const NodeId* Find(const Place& place) const;

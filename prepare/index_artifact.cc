@@ -1,10 +1,13 @@
 #include "prepare/index_artifact.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "image/index_codec.h"
+#include "image/quote.h"
 
 namespace floe::prepare {
 namespace {
@@ -27,16 +30,76 @@ bool IsOurArtifact(const image::Descriptor& descriptor) {
   return descriptor.artifact_type == image::kIndexArtifactType;
 }
 
-// True for an entry of an OCI index that binds an artifact to this image manifest.
-bool BindsArtifactOf(const Json& entry, const Digest& image_manifest) {
-  if (!entry.is_object() ||
-      entry.value("artifactType", Json()) != Json(image::kIndexArtifactType)) {
-    return false;
+std::string Text(const Json& object, std::string_view key) {
+  auto found = object.is_object() ? object.find(std::string(key)) : object.end();
+  return object.is_object() && found != object.end() && found->is_string()
+             ? found->get<std::string>()
+             : std::string();
+}
+
+// The image manifest whose artifact an entry of an OCI index binds; empty when it binds none.
+std::string BoundImage(const Json& entry) {
+  if (Text(entry, "artifactType") != image::kIndexArtifactType || !entry.contains("annotations")) {
+    return {};
   }
-  auto annotations = entry.find("annotations");
-  return annotations != entry.end() && annotations->is_object() &&
-         annotations->value(std::string(kIndexImageAnnotation), Json()) ==
-             Json(image_manifest.ToString());
+  return Text(entry["annotations"], kIndexImageAnnotation);
+}
+
+// Where the artifact of an image is bound; the end when it is not.
+Json::iterator FindBinding(Json& entries, const std::string& image_manifest) {
+  return std::find_if(entries.begin(), entries.end(),
+                      [&](const Json& entry) { return BoundImage(entry) == image_manifest; });
+}
+
+// Discarded when it is no index. The depth is bounded because copies and output are recursive.
+Json ParseIndexJson(std::string_view bytes) {
+  constexpr int kMaxDepth = 64;
+  bool too_deep = false;
+  auto index = Json::parse(
+      bytes.begin(), bytes.end(),
+      [&](int depth, Json::parse_event_t /*event*/, Json& /*value*/) {
+        too_deep = too_deep || depth > kMaxDepth;
+        return !too_deep;
+      },
+      false);
+  bool good = !too_deep && index.is_object() && index.contains("manifests") &&
+              index["manifests"].is_array();
+  return good ? index : Json(Json::value_t::discarded);
+}
+
+Json PlatformJson(const image::Platform& platform) {
+  Json json{{"architecture", platform.architecture}, {"os", platform.os}};
+  if (!platform.variant.empty()) {
+    json["variant"] = platform.variant;
+  }
+  return json;
+}
+
+// The index of an image that has none.
+Json SingleImageIndex(const image::Descriptor& image_manifest) {
+  Json entry{{"mediaType", image_manifest.media_type},
+             {"digest", image_manifest.digest.ToString()},
+             {"size", image_manifest.size_bytes}};
+  if (image_manifest.platform) {
+    entry["platform"] = PlatformJson(*image_manifest.platform);
+  }
+  return {{"schemaVersion", 2},
+          {"mediaType", kIndexMediaType},
+          {"manifests", Json::array({std::move(entry)})}};
+}
+
+// Appends the bindings of `before` whose image is among the entries and not bound there.
+void KeepBindings(Json& entries, const Json& before) {
+  std::set<std::string> images;
+  for (const Json& entry : entries) {
+    images.insert(Text(entry, "digest"));
+  }
+  for (const Json& entry : before) {
+    const std::string image = BoundImage(entry);
+    if (!image.empty() && images.contains(image) && FindBinding(entries, image) == entries.end()) {
+      entries.push_back(entry);
+    }
+  }
 }
 
 }  // namespace
@@ -44,7 +107,8 @@ bool BindsArtifactOf(const Json& entry, const Digest& image_manifest) {
 Result<IndexArtifact> ParseIndexArtifact(std::string_view manifest_bytes) {
   FLOE_ASSIGN_OR_RETURN(image::ImageManifest manifest, image::ParseImageManifest(manifest_bytes));
   if (manifest.artifact_type != image::kIndexArtifactType) {
-    return InvalidArgument("not a Floe index: artifactType is '{}'", manifest.artifact_type);
+    return InvalidArgument("not a Floe index: artifactType is {}",
+                           image::Quote(manifest.artifact_type));
   }
   if (!manifest.subject) {
     return InvalidArgument("a Floe index without a subject");
@@ -98,8 +162,8 @@ std::string WriteIndexArtifact(const Digest& image_manifest, std::string_view im
   return manifest.dump();
 }
 
-std::optional<Digest> FindBoundArtifact(std::string_view index_bytes,
-                                        const Digest& image_manifest) {
+std::optional<BoundDescriptor> FindBoundArtifact(std::string_view index_bytes,
+                                                 const Digest& image_manifest) {
   auto index = image::ParseImageIndex(index_bytes);
   if (!index) {
     return std::nullopt;
@@ -108,53 +172,38 @@ std::optional<Digest> FindBoundArtifact(std::string_view index_bytes,
     auto annotation = entry.annotations.find(std::string(kIndexImageAnnotation));
     if (IsOurArtifact(entry) && annotation != entry.annotations.end() &&
         annotation->second == image_manifest.ToString()) {
-      return entry.digest;
+      return BoundDescriptor{entry.digest, entry.size_bytes};
     }
   }
   return std::nullopt;
 }
 
-Result<std::string> WriteBoundIndex(std::string_view index_bytes,
+Result<std::string> WriteBoundIndex(std::string_view index_bytes, std::string_view bound_before,
                                     const image::Descriptor& image_manifest,
                                     const BoundDescriptor& artifact) {
-  Json index;
-  if (index_bytes.empty()) {
-    Json entry{{"mediaType", image_manifest.media_type},
-               {"digest", image_manifest.digest.ToString()},
-               {"size", image_manifest.size_bytes}};
-    if (image_manifest.platform) {
-      entry["platform"] = {{"architecture", image_manifest.platform->architecture},
-                           {"os", image_manifest.platform->os}};
-      if (!image_manifest.platform->variant.empty()) {
-        entry["platform"]["variant"] = image_manifest.platform->variant;
-      }
-    }
-    index = {{"schemaVersion", 2},
-             {"mediaType", kIndexMediaType},
-             {"manifests", Json::array({std::move(entry)})}};
+  Json index = index_bytes.empty() ? SingleImageIndex(image_manifest) : ParseIndexJson(index_bytes);
+  if (index.is_discarded()) {
+    return InvalidArgument("the index of manifest {} is none that can be written again",
+                           image_manifest.digest.ToString());
+  }
+  index["mediaType"] = kIndexMediaType;
+  Json& entries = index["manifests"];
+  if (Json before = ParseIndexJson(bound_before); !before.is_discarded()) {
+    KeepBindings(entries, before["manifests"]);
+  }
+  const std::string image = image_manifest.digest.ToString();
+  Json binding{{"mediaType", kManifestMediaType},
+               {"artifactType", image::kIndexArtifactType},
+               {"digest", artifact.digest.ToString()},
+               {"size", artifact.size_bytes},
+               // As for attestations: no platform matches it, so no client takes it for an image.
+               {"platform", {{"architecture", "unknown"}, {"os", "unknown"}}},
+               {"annotations", {{std::string(kIndexImageAnnotation), image}}}};
+  if (auto known = FindBinding(entries, image); known != entries.end()) {
+    *known = std::move(binding);
   } else {
-    index = Json::parse(index_bytes, nullptr, false);
-    if (index.is_discarded() || !index.is_object() || !index.contains("manifests") ||
-        !index["manifests"].is_array()) {
-      return InvalidArgument("not an OCI index");
-    }
-    index["mediaType"] = kIndexMediaType;
+    entries.push_back(std::move(binding));
   }
-  Json kept = Json::array();
-  for (Json& entry : index["manifests"]) {
-    if (!BindsArtifactOf(entry, image_manifest.digest)) {
-      kept.push_back(std::move(entry));
-    }
-  }
-  kept.push_back(
-      {{"mediaType", kManifestMediaType},
-       {"artifactType", image::kIndexArtifactType},
-       {"digest", artifact.digest.ToString()},
-       {"size", artifact.size_bytes},
-       // As for attestations: no platform matches it, so no client takes it for an image.
-       {"platform", {{"architecture", "unknown"}, {"os", "unknown"}}},
-       {"annotations", {{std::string(kIndexImageAnnotation), image_manifest.digest.ToString()}}}});
-  index["manifests"] = std::move(kept);
   return index.dump();
 }
 

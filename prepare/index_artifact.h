@@ -42,16 +42,22 @@ std::string WriteIndexArtifact(const Digest& image_manifest, std::string_view im
                                uint64_t image_manifest_bytes,
                                const std::vector<std::pair<Digest, ArtifactLayer>>& layers);
 
-/// The artifact of `image_manifest` that an OCI index binds; nothing when it binds none.
-std::optional<Digest> FindBoundArtifact(std::string_view index_bytes, const Digest& image_manifest);
-
-/// An OCI index that holds what `index_bytes` held (or just the image manifest, when empty) and
-/// binds the artifact; an artifact bound before for the same image is replaced.
+/// Of an index artifact's manifest, as an OCI index holds it.
 struct BoundDescriptor {
   Digest digest;
   uint64_t size_bytes = 0;
 };
-Result<std::string> WriteBoundIndex(std::string_view index_bytes,
+
+/// The artifact of `image_manifest` that an OCI index binds; nothing when it binds none.
+std::optional<BoundDescriptor> FindBoundArtifact(std::string_view index_bytes,
+                                                 const Digest& image_manifest);
+
+/// An OCI index that holds what `index_bytes` held (or just the image manifest, when empty) and
+/// binds the artifact; an artifact bound before for the same image is replaced where it stands.
+/// Artifacts of the other images in it that `bound_before` binds (what the tag stood for until now;
+/// may be empty or no index at all) stay bound. Equal input, equal bytes; its own output as
+/// `bound_before` or `index_bytes` comes back unchanged.
+Result<std::string> WriteBoundIndex(std::string_view index_bytes, std::string_view bound_before,
                                     const image::Descriptor& image_manifest,
                                     const BoundDescriptor& artifact);
 

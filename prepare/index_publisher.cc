@@ -3,18 +3,19 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
-#include <thread>
 #include <utility>
 
-#include "base/mutex.h"
 #include "image/index_codec.h"
+#include "image/quote.h"
 #include "prepare/index_artifact.h"
 #include "prepare/index_store.h"
+#include "prepare/parallel.h"
 
 namespace floe::prepare {
 namespace {
 
 constexpr std::string_view kManifestMediaType = "application/vnd.oci.image.manifest.v1+json";
+constexpr size_t kParallelPushes = 4;
 constexpr std::string_view kIndexMediaType = "application/vnd.oci.image.index.v1+json";
 
 // What one layer's indexing leaves: the objects to push and their description.
@@ -37,12 +38,9 @@ std::vector<size_t> DistinctLayers(const ResolvedImage& image) {
 
 Result<LayerObjects> IndexOneLayer(fetcher::RegistryClient& client, const ResolvedImage& image,
                                    size_t position, const image::IndexerOptions& options,
-                                   const ProgressFn& progress, Deadline deadline) {
+                                   const ProgressFn& progress, const std::atomic<bool>& failed,
+                                   Deadline deadline) {
   const image::Descriptor& layer = image.manifest.layers[position];
-  if (!image::IsTarLayerMediaType(layer.media_type)) {
-    return Unimplemented("layer {} has media type '{}', which cannot be indexed",
-                         layer.digest.ToString(), layer.media_type);
-  }
   FLOE_ASSIGN_OR_RETURN(
       std::unique_ptr<image::LayerIndexer> indexer,
       image::LayerIndexer::Create(
@@ -52,6 +50,9 @@ Result<LayerObjects> IndexOneLayer(fetcher::RegistryClient& client, const Resolv
   FLOE_RETURN_IF_ERROR(client.StreamBlob(
       image.reference.repository, layer.digest, layer.size_bytes,
       [&](std::span<const std::byte> bytes) -> Result<void> {
+        if (failed.load()) {
+          return Cancelled("another layer failed");
+        }
         FLOE_RETURN_IF_ERROR(indexer->Feed(bytes));
         state.bytes_done += bytes.size();
         if (progress) {
@@ -78,67 +79,22 @@ Result<LayerObjects> IndexOneLayer(fetcher::RegistryClient& client, const Resolv
   return objects;
 }
 
-// Indexes every distinct layer, some at a time. The first error ends the rest.
-class ParallelIndexer {
- public:
-  ParallelIndexer(fetcher::RegistryClient& client, const ResolvedImage& image,
-                  const PublishOptions& options, const ProgressFn& progress, Deadline deadline)
-      : client_(client),
-        image_(image),
-        options_(options),
-        progress_(progress),
-        deadline_(deadline),
-        positions_(DistinctLayers(image)),
-        results_(positions_.size()) {}
-
-  Result<std::vector<LayerObjects>> Run() {
-    {
-      std::vector<std::jthread> workers;
-      int count = std::clamp<int>(options_.parallel_layers, 1,
-                                  static_cast<int>(std::max<size_t>(positions_.size(), 1)));
-      workers.reserve(static_cast<size_t>(count));
-      for (int i = 0; i < count; ++i) {
-        workers.emplace_back([this] { Work(); });
-      }
-    }
-    MutexLock lock(mutex_);
-    if (error_) {
-      return *error_;
-    }
-    return std::move(results_);
-  }
-
- private:
-  void Work() {
-    for (;;) {
-      size_t next = next_.fetch_add(1);
-      if (next >= positions_.size() || failed_.load()) {
-        return;
-      }
-      auto objects =
-          IndexOneLayer(client_, image_, positions_[next], options_.indexer, progress_, deadline_);
-      MutexLock lock(mutex_);
-      if (objects) {
-        results_[next] = std::move(objects).value();
-      } else if (!error_) {
-        error_ = std::move(objects).error();
-        failed_.store(true);
-      }
-    }
-  }
-
-  fetcher::RegistryClient& client_;
-  const ResolvedImage& image_;
-  const PublishOptions& options_;
-  const ProgressFn& progress_;
-  const Deadline deadline_;
-  const std::vector<size_t> positions_;
-  std::atomic<size_t> next_{0};
-  std::atomic<bool> failed_{false};
-  Mutex mutex_;
-  std::vector<LayerObjects> results_ FLOE_GUARDED_BY(mutex_);
-  std::optional<Error> error_ FLOE_GUARDED_BY(mutex_);
-};
+// Indexes every distinct layer, some at a time.
+Result<std::vector<LayerObjects>> IndexLayers(fetcher::RegistryClient& client,
+                                              const ResolvedImage& image,
+                                              const PublishOptions& options,
+                                              const ProgressFn& progress, Deadline deadline) {
+  const std::vector<size_t> positions = DistinctLayers(image);
+  std::vector<LayerObjects> layers(positions.size());
+  FLOE_RETURN_IF_ERROR(ForEachParallel(
+      positions.size(), static_cast<size_t>(std::max(options.parallel_layers, 1)),
+      [&](size_t i, const std::atomic<bool>& failed) -> Result<void> {
+        FLOE_ASSIGN_OR_RETURN(layers[i], IndexOneLayer(client, image, positions[i], options.indexer,
+                                                       progress, failed, deadline));
+        return Ok();
+      }));
+  return layers;
+}
 
 std::optional<ArtifactObject> WindowsOf(const LayerObjects& objects) {
   if (objects.windows.empty()) {
@@ -147,50 +103,77 @@ std::optional<ArtifactObject> WindowsOf(const LayerObjects& objects) {
   return ArtifactObject{objects.published.windows, objects.published.windows_bytes};
 }
 
-Result<void> PushOnce(fetcher::RegistryClient& client, const fetcher::Repository& repository,
+// True when it was there already.
+Result<bool> PushOnce(fetcher::RegistryClient& client, const fetcher::Repository& repository,
                       const Digest& digest, std::string_view bytes, Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(bool present, client.HasBlob(repository, digest, deadline));
-  return present ? Ok() : client.PushBlob(repository, digest, bytes, deadline);
+  if (!present) {
+    FLOE_RETURN_IF_ERROR(client.PushBlob(repository, digest, bytes, deadline));
+  }
+  return present;
 }
 
+// Every layer's objects and the empty config; says of each layer whether its tree was there.
 Result<void> PushObjects(fetcher::RegistryClient& client, const fetcher::Repository& repository,
-                         const std::vector<LayerObjects>& layers, Deadline deadline) {
-  for (const LayerObjects& objects : layers) {
-    FLOE_RETURN_IF_ERROR(
-        PushOnce(client, repository, objects.published.tree, objects.tree, deadline));
-    if (!objects.windows.empty()) {
-      FLOE_RETURN_IF_ERROR(
-          PushOnce(client, repository, objects.published.windows, objects.windows, deadline));
+                         std::vector<LayerObjects>& layers, Deadline deadline) {
+  static constexpr std::string_view kEmptyConfig = "{}";
+  FLOE_RETURN_IF_ERROR(
+      PushOnce(client, repository, Digest::Of(kEmptyConfig), kEmptyConfig, deadline));
+  return ForEachParallel(
+      layers.size(), kParallelPushes,
+      [&](size_t i, const std::atomic<bool>& /*failed*/) -> Result<void> {
+        LayerObjects& objects = layers[i];
+        if (!objects.windows.empty()) {
+          FLOE_RETURN_IF_ERROR(
+              PushOnce(client, repository, objects.published.windows, objects.windows, deadline));
+        }
+        FLOE_ASSIGN_OR_RETURN(
+            objects.published.reused,
+            PushOnce(client, repository, objects.published.tree, objects.tree, deadline));
+        return Ok();
+      });
+}
+
+// What would fail for certain, found before anything is read or pushed.
+Result<void> CheckRequest(const ResolvedImage& image, const PublishOptions& options) {
+  if (options.bind && options.bind_tag.empty() && image.reference.tag.empty()) {
+    return InvalidArgument("binding needs a tag: {} has none", image.reference.ToString());
+  }
+  for (const image::Descriptor& layer : image.manifest.layers) {
+    if (!image::IsTarLayerMediaType(layer.media_type)) {
+      return Unimplemented("layer {} has media type {}, which cannot be indexed",
+                           layer.digest.ToString(), image::Quote(layer.media_type));
     }
   }
-  static constexpr std::string_view kEmptyConfig = "{}";
-  return PushOnce(client, repository, Digest::Of(kEmptyConfig), kEmptyConfig, deadline);
+  return Ok();
 }
 
 Result<Digest> PushBoundIndex(fetcher::RegistryClient& client, const ResolvedImage& image,
                               const PublishOptions& options, const BoundDescriptor& artifact,
                               Deadline deadline) {
-  std::string tag = options.bind_tag.empty() ? image.reference.tag : options.bind_tag;
-  if (tag.empty()) {
-    return InvalidArgument("binding needs a tag: {} has none", image.reference.ToString());
+  const fetcher::Repository& repository = image.reference.repository;
+  const std::string& tag = options.bind_tag.empty() ? image.reference.tag : options.bind_tag;
+  auto before = client.GetManifest(repository, tag, deadline);
+  if (!before && before.error().code != ErrorCode::kNotFound) {
+    return std::move(before).error();
   }
   image::Descriptor manifest;
   manifest.media_type = image.manifest.media_type;
   manifest.digest = image.manifest_digest;
   manifest.size_bytes = image.manifest_bytes.size();
   manifest.platform = image.config.platform;
-  FLOE_ASSIGN_OR_RETURN(std::string bytes, WriteBoundIndex(image.index_bytes, manifest, artifact));
-  FLOE_RETURN_IF_ERROR(
-      client.PushManifest(image.reference.repository, tag, kIndexMediaType, bytes, deadline));
+  FLOE_ASSIGN_OR_RETURN(std::string bytes,
+                        WriteBoundIndex(image.index_bytes, before ? before->bytes : std::string(),
+                                        manifest, artifact));
+  FLOE_RETURN_IF_ERROR(client.PushManifest(repository, tag, kIndexMediaType, bytes, deadline));
   return Digest::Of(bytes);
 }
 
-Result<void> KeepLocally(const std::string& store_dir, const Digest& artifact,
-                         const std::vector<LayerObjects>& layers) {
+Result<void> KeepLocally(const std::string& store_dir, const std::vector<LayerObjects>& layers) {
   IndexStore store(store_dir);
   for (const LayerObjects& objects : layers) {
     FLOE_RETURN_IF_ERROR(store.Put(IndexStore::LocalScope(), objects.published.layer,
-                                   {objects.tree, artifact, WindowsOf(objects)}));
+                                   {objects.tree, {}, WindowsOf(objects)}));
   }
   return Ok();
 }
@@ -200,8 +183,9 @@ Result<void> KeepLocally(const std::string& store_dir, const Digest& artifact,
 Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const ResolvedImage& image,
                                    const PublishOptions& options, const ProgressFn& progress,
                                    Deadline deadline) {
+  FLOE_RETURN_IF_ERROR(CheckRequest(image, options));
   FLOE_ASSIGN_OR_RETURN(std::vector<LayerObjects> layers,
-                        ParallelIndexer(client, image, options, progress, deadline).Run());
+                        IndexLayers(client, image, options, progress, deadline));
   const fetcher::Repository& repository = image.reference.repository;
   FLOE_RETURN_IF_ERROR(PushObjects(client, repository, layers, deadline));
 
@@ -233,7 +217,7 @@ Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const Resolv
         PushBoundIndex(client, image, options, {result.manifest, artifact.size()}, deadline));
   }
   if (!options.store_dir.empty()) {
-    FLOE_RETURN_IF_ERROR(KeepLocally(options.store_dir, result.manifest, layers));
+    FLOE_RETURN_IF_ERROR(KeepLocally(options.store_dir, layers));
   }
   return result;
 }

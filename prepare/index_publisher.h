@@ -32,6 +32,7 @@ struct PublishedLayer {
   Digest layer, tree, windows;  ///< windows is zero when there are none.
   uint64_t compressed_bytes = 0, tree_bytes = 0, windows_bytes = 0, device_bytes = 0;
   uint32_t units = 0, inodes = 0;
+  bool reused = false;  ///< The repository had this very tree already: nothing was pushed for it.
 };
 struct PublishedIndex {
   Digest manifest;  ///< Of the index artifact.
@@ -41,7 +42,9 @@ struct PublishedIndex {
 };
 
 /// Streams each layer once, indexes it, and pushes the index artifact whose subject is the image
-/// manifest. Nothing is pushed unless every layer was indexed.
+/// manifest. Nothing is pushed unless every layer was indexed. Running it again gives the same
+/// artifact and pushes no blob twice. Unimplemented: a layer that cannot be lazy, named by digest;
+/// InvalidArgument: `bind` without any tag.
 Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const ResolvedImage& image,
                                    const PublishOptions& options, const ProgressFn& progress,
                                    Deadline deadline);

@@ -23,8 +23,10 @@ struct StoredTree {
 /// Tree objects on the node: <root>/<scope>/<layer digest hex>.{tree,json} (docs/formats.md). A
 /// scope is who vouches for the tree, so that one repository's index never speaks for another's
 /// image. Any thread; files appear atomically; a damaged entry is a miss.
+/// With an empty root it holds and keeps nothing.
 class IndexStore {
  public:
+  /// An empty `root` keeps and finds nothing.
   explicit IndexStore(std::filesystem::path root) : root_(std::move(root)) {}
 
   static std::string LocalScope() { return "local"; }
@@ -32,6 +34,8 @@ class IndexStore {
   /// `index`: digest of the OCI index that binds the artifact.
   static std::string BoundScope(const Digest& index);
 
+  /// True when an entry is there that Get would look at.
+  [[nodiscard]] bool Has(const std::string& scope, const Digest& layer) const;
   /// NotFound: there is none (or a damaged one).
   [[nodiscard]] Result<StoredTree> Get(const std::string& scope, const Digest& layer) const;
   Result<void> Put(const std::string& scope, const Digest& layer, const StoredTree& tree) const;

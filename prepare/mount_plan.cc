@@ -1,7 +1,11 @@
 #include "prepare/mount_plan.h"
 
+#include <charconv>
+#include <initializer_list>
+#include <system_error>
 #include <utility>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -19,6 +23,38 @@ constexpr const char* kBootstrapFile = "bootstrap.erofs";
 
 std::string BlobMapFile(const std::string& key) { return key + ".blobmap"; }
 
+// Paths may hold any bytes, JSON strings may not: what is not printable ASCII, and '%', is %XX.
+std::string EscapePath(std::string_view path) {
+  std::string text;
+  for (char c : path) {
+    if (c >= ' ' && c <= '~' && c != '%') {
+      text.push_back(c);
+    } else {
+      text += fmt::format("%{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  return text;
+}
+
+Result<std::string> UnescapePath(std::string_view text) {
+  std::string path;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      path.push_back(text[i]);
+      continue;
+    }
+    uint8_t byte = 0;
+    const std::string_view digits = text.substr(i + 1, 2);
+    auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
+    if (digits.size() != 2 || error != std::errc() || end != digits.data() + 2) {
+      return DataLoss("a path with a bad escape");
+    }
+    path.push_back(static_cast<char>(byte));
+    i += 2;
+  }
+  return path;
+}
+
 Json WritePlan(const MountPlan& plan) {
   Json devices = Json::array();
   for (const MountPlan::Device& device : plan.devices) {
@@ -28,30 +64,51 @@ Json WritePlan(const MountPlan& plan) {
     }
     devices.push_back({{"key", device.key}, {"sources", std::move(sources)}});
   }
+  Json implied = Json::array();
+  for (const std::string& path : plan.unresolved_implied) {
+    implied.push_back(EscapePath(path));
+  }
   return {{"version", kPlanVersion},
           {"bootstrap", plan.bootstrap_digest.ToString()},
           {"inodes", plan.inode_count},
           {"devices", std::move(devices)},
-          {"unresolved_implied", plan.unresolved_implied}};
+          {"unresolved_implied", std::move(implied)}};
+}
+
+// An object with exactly these fields.
+Result<void> CheckFields(const Json& object, std::string_view what,
+                         std::initializer_list<std::pair<const char*, Json::value_t>> fields) {
+  if (!object.is_object() || object.size() != fields.size()) {
+    return DataLoss("{} is not an object of {} fields", what, fields.size());
+  }
+  for (const auto& [name, type] : fields) {
+    auto field = object.find(name);
+    if (field == object.end() || field->type() != type) {
+      return DataLoss("{} has no right '{}'", what, name);
+    }
+  }
+  return Ok();
+}
+
+Result<Digest> ReadDigest(const std::string& text) {
+  auto digest = Digest::Parse(text);
+  return digest ? digest : DataLoss("a digest that is none");
 }
 
 Result<fetcher::Repository> ReadSource(const Json& source) {
-  if (!source.is_object() || !source.contains("registry") || !source["registry"].is_string() ||
-      !source.contains("repository") || !source["repository"].is_string()) {
-    return DataLoss("a source without registry or repository");
-  }
+  FLOE_RETURN_IF_ERROR(
+      CheckFields(source, "a source",
+                  {{"registry", Json::value_t::string}, {"repository", Json::value_t::string}}));
   return fetcher::Repository{source["registry"].get<std::string>(),
                              source["repository"].get<std::string>()};
 }
 
 Result<MountPlan::Device> ReadDevice(const Json& entry, const std::filesystem::path& directory) {
-  if (!entry.is_object() || !entry.contains("key") || !entry["key"].is_string() ||
-      !entry.contains("sources") || !entry["sources"].is_array()) {
-    return DataLoss("a device without key or sources");
-  }
+  FLOE_RETURN_IF_ERROR(CheckFields(
+      entry, "a device", {{"key", Json::value_t::string}, {"sources", Json::value_t::array}}));
   MountPlan::Device device;
   device.key = entry["key"].get<std::string>();
-  FLOE_RETURN_IF_ERROR(Digest::Parse("sha256:" + device.key));
+  FLOE_RETURN_IF_ERROR(ReadDigest("sha256:" + device.key));
   device.blob_map = directory / BlobMapFile(device.key);
   for (const Json& source : entry["sources"]) {
     FLOE_ASSIGN_OR_RETURN(fetcher::Repository repository, ReadSource(source));
@@ -61,27 +118,55 @@ Result<MountPlan::Device> ReadDevice(const Json& entry, const std::filesystem::p
 }
 
 Result<MountPlan> ParsePlan(const std::string& text, const std::filesystem::path& directory) {
-  Json json = Json::parse(text, nullptr, false);
-  if (!json.is_object() || json.value("version", Json()) != Json(kPlanVersion) ||
-      !json.contains("bootstrap") || !json["bootstrap"].is_string() || !json.contains("devices") ||
-      !json["devices"].is_array() || !json.contains("inodes") ||
-      !json["inodes"].is_number_unsigned()) {
+  const Json json = Json::parse(text, nullptr, false);
+  FLOE_RETURN_IF_ERROR(CheckFields(json, "the plan",
+                                   {{"version", Json::value_t::number_unsigned},
+                                    {"bootstrap", Json::value_t::string},
+                                    {"inodes", Json::value_t::number_unsigned},
+                                    {"devices", Json::value_t::array},
+                                    {"unresolved_implied", Json::value_t::array}}));
+  if (json["version"] != Json(kPlanVersion)) {
     return DataLoss("not a mount plan of version {}", kPlanVersion);
   }
   MountPlan plan;
   plan.bootstrap = directory / kBootstrapFile;
-  FLOE_ASSIGN_OR_RETURN(plan.bootstrap_digest, Digest::Parse(json["bootstrap"].get<std::string>()));
+  FLOE_ASSIGN_OR_RETURN(plan.bootstrap_digest, ReadDigest(json["bootstrap"].get<std::string>()));
   plan.inode_count = json["inodes"].get<uint64_t>();
   for (const Json& entry : json["devices"]) {
     FLOE_ASSIGN_OR_RETURN(MountPlan::Device device, ReadDevice(entry, directory));
     plan.devices.push_back(std::move(device));
   }
-  for (const Json& path : json.value("unresolved_implied", Json::array())) {
-    if (path.is_string()) {
-      plan.unresolved_implied.push_back(path.get<std::string>());
+  for (const Json& path : json["unresolved_implied"]) {
+    if (!path.is_string()) {
+      return DataLoss("a path that is not a string");
     }
+    FLOE_ASSIGN_OR_RETURN(std::string unescaped, UnescapePath(path.get<std::string>()));
+    plan.unresolved_implied.push_back(std::move(unescaped));
   }
   return plan;
+}
+
+// plan.json is written last, so what it names was there once.
+Result<void> CheckFilesThere(const MountPlan& plan) {
+  std::vector<std::filesystem::path> files = {plan.bootstrap};
+  for (const MountPlan::Device& device : plan.devices) {
+    files.push_back(device.blob_map);
+  }
+  for (const std::filesystem::path& file : files) {
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(file, ignored)) {
+      return DataLoss("{} is gone", file.filename().native());
+    }
+  }
+  return Ok();
+}
+
+// From here on the directory is not valid, also after a power cut.
+Result<void> Invalidate(const std::filesystem::path& directory) {
+  FLOE_RETURN_IF_ERROR(CreateDirectories(directory));
+  FLOE_RETURN_IF_ERROR(RemoveFile(directory / kPlanFile));
+  FLOE_RETURN_IF_ERROR(SyncDirectory(directory));
+  return SyncDirectory(directory / "..");
 }
 
 }  // namespace
@@ -103,8 +188,7 @@ Result<MountPlan> WriteMountPlan(std::span<const PlanLayer> bottom_to_top,
   FLOE_ASSIGN_OR_RETURN(erofs::Bootstrap bootstrap,
                         erofs::WriteBootstrap(layers, {.whiteouts = whiteouts}));
 
-  FLOE_RETURN_IF_ERROR(CreateDirectories(directory));
-  FLOE_RETURN_IF_ERROR(RemoveFile(directory / kPlanFile));
+  FLOE_RETURN_IF_ERROR(Invalidate(directory));
   MountPlan plan;
   plan.bootstrap = directory / kBootstrapFile;
   plan.bootstrap_digest = Digest::Of(bootstrap.bytes);
@@ -117,15 +201,17 @@ Result<MountPlan> WriteMountPlan(std::span<const PlanLayer> bottom_to_top,
     plan.devices.push_back(std::move(entry));
   }
   plan.unresolved_implied = bootstrap.unresolved_implied;
-  FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory / kPlanFile, WritePlan(plan).dump()));
+  const std::string text = WritePlan(plan).dump(-1, ' ', false, Json::error_handler_t::replace);
+  FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory / kPlanFile, text));
   return plan;
 }
 
 Result<MountPlan> ReadMountPlan(const std::filesystem::path& directory) {
   FLOE_ASSIGN_OR_RETURN(std::string text, ReadFile(directory / kPlanFile, kMaxPlanBytes));
   auto plan = ParsePlan(text, directory);
-  if (!plan) {
-    return WithContext(plan.error(), (directory / kPlanFile).native());
+  auto valid = plan ? CheckFilesThere(*plan) : Result<void>(plan.error());
+  if (!valid) {
+    return WithContext(std::move(valid).error(), (directory / kPlanFile).native());
   }
   return plan;
 }

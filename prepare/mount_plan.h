@@ -42,7 +42,8 @@ struct MountPlan {
 Result<MountPlan> WriteMountPlan(std::span<const PlanLayer> bottom_to_top,
                                  erofs::WhiteoutForm whiteouts,
                                  const std::filesystem::path& directory);
-/// Reads plan.json back; NotFound when the directory holds none.
+/// Reads plan.json back; NotFound when the directory holds none, DataLoss when it is not exactly
+/// what WriteMountPlan writes or a file that it names is gone: write the plan anew.
 Result<MountPlan> ReadMountPlan(const std::filesystem::path& directory);
 
 }  // namespace floe::prepare

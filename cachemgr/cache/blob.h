@@ -36,17 +36,11 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
   [[nodiscard]] FlightTable& flights() { return flights_; }
 
   [[nodiscard]] std::shared_ptr<const std::vector<Source>> sources() const;
-  /// New sources come first, in their order; what was known stays behind them. Durable.
+  /// New sources come first, in their order; what was known stays behind them.
   Result<void> AddSources(const std::vector<Source>& sources);
 
   void CountFetched(uint64_t bytes) { fetched_bytes_ += bytes; }
   [[nodiscard]] uint64_t fetched_bytes() const { return fetched_bytes_.load(); }
-
-  /// Says whether a demand for units [first, last] continues the one before, and remembers that all
-  /// up to `last` is being fetched.
-  bool ContinuesSequence(uint32_t first, uint32_t last);
-  /// Prefetch went on up to and with `last`.
-  void ExtendSequence(uint32_t last) { next_unit_ = last + 1; }
 
   // DemandHandler:
   bool TryHit(ByteRange range) override;
@@ -67,7 +61,6 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
 
   FlightTable flights_;
   std::atomic<uint64_t> fetched_bytes_ = 0;
-  std::atomic<uint32_t> next_unit_ = 0;  // That a sequential reader would miss next.
 
   Mutex save_mutex_;  // One AddSources at a time; taken before mutex_.
   mutable Mutex mutex_;

@@ -15,7 +15,7 @@ namespace floe::cachemgr {
 
 /// What a mount request says about one device.
 struct DeviceRequest {
-  std::string key;                 ///< 64 hex digits: sha256 of the BlobMap file.
+  std::string key;                      ///< 64 hex digits: sha256 of the BlobMap file.
   std::filesystem::path blob_map = {};  ///< Copied.
   std::vector<Source> sources = {};
 };

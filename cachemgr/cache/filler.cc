@@ -11,6 +11,10 @@
 namespace floe::cachemgr {
 namespace {
 
+// A request's bytes come all at once: a reader that catches up should not wait for much more than
+// it wants.
+constexpr uint64_t kMaxPrefetchBytes = 1U << 20U;
+
 // The bytes of `part`, which lies inside `whole`, out of the bytes of `whole`.
 std::span<const std::byte> Slice(const std::string& bytes, ByteRange whole, ByteRange part) {
   if (part.empty()) {
@@ -72,8 +76,8 @@ void Filler::Demand(const std::shared_ptr<Blob>& blob, ByteRange range,
     return;
   }
   StartFlights(joined.started, {.blob = blob});
-  if (!joined.started.empty() && blob->ContinuesSequence(joined.first_unit, joined.last_unit)) {
-    Prefetch(blob, joined.last_unit);
+  if (joined.ahead.count > 0) {
+    Prefetch(blob, joined.ahead);
   }
 }
 
@@ -91,8 +95,6 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
       joined.nothing_absent = true;
       return joined;
     }
-    joined.first_unit = units.front();
-    joined.last_unit = units.back();
     for (const uint32_t unit : units) {
       std::shared_ptr<Flight>& flight = table.flights[unit];
       if (flight == nullptr) {
@@ -102,6 +104,10 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
         promoted.push_back(flight);
       }
       flight->waiters.push_back(waiter);
+    }
+    if (!joined.started.empty() || !promoted.empty()) {  // The first to ask for these units.
+      joined.ahead =
+          table.read_ahead.OnDemand(units.front(), units.back(), options_.readahead_units);
     }
     waiter->Begin(static_cast<uint32_t>(units.size()),
                   joined.started.empty() ? counters_.reads_joined : counters_.reads_filled);
@@ -114,24 +120,23 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
   return joined;
 }
 
-void Filler::Prefetch(const std::shared_ptr<Blob>& blob, uint32_t last_unit) {
-  const uint32_t end = static_cast<uint32_t>(std::min<uint64_t>(
-      uint64_t{last_unit} + 1 + options_.readahead_units, blob->map().unit_count()));
-  if (last_unit + 1 >= end || prefetch_requests_ >= options_.max_prefetch_requests) {
+void Filler::Prefetch(const std::shared_ptr<Blob>& blob, ReadAhead::Window window) {
+  if (prefetch_requests_ >= options_.max_prefetch_requests) {
     return;
   }
+  const uint64_t end =
+      std::min<uint64_t>(uint64_t{window.first} + window.count, blob->map().unit_count());
   Flights started;
   {
     FlightTable& table = blob->flights();
     const MutexLock lock(table.mutex);
-    for (uint32_t unit = last_unit + 1; unit < end; ++unit) {
+    for (uint32_t unit = window.first; unit < end; ++unit) {
       if (!blob->cache().IsUnitPresent(unit) && !table.flights.contains(unit)) {
         started.push_back(std::make_shared<Flight>(unit, /*is_demand=*/false));
         table.flights[unit] = started.back();
       }
     }
   }
-  blob->ExtendSequence(end - 1);
   StartFlights(started, {.blob = blob, .prefetch = true});
 }
 
@@ -141,8 +146,12 @@ void Filler::StartFlights(const Flights& flights, const FetchTask& task) {
   std::vector<uint32_t> units;
   std::ranges::transform(flights, std::back_inserter(units), &Flight::unit,
                          [](const auto& flight) -> const Flight& { return *flight; });
+  MergeLimits limits = options_.merge;
+  if (task.prefetch) {
+    limits.max_request_bytes = std::min(limits.max_request_bytes, kMaxPrefetchBytes);
+  }
   auto next = flights.begin();
-  for (FetchPlan& plan : PlanFetches(task.blob->map(), units, options_.merge)) {
+  for (FetchPlan& plan : PlanFetches(task.blob->map(), units, limits)) {
     auto job = std::make_shared<FetchJob>();
     job->task = task;
     const auto end = next + static_cast<ptrdiff_t>(plan.units.size());
@@ -279,12 +288,12 @@ void Filler::RunWorker() {
       FillOne(job, work->flight, filler);
       continue;
     }
-    Error error;
+    std::optional<Error> error;
     {
       const MutexLock lock(job.mutex);
-      error = *job.error;
+      error = job.error;
     }
-    FetchFailed(job, error);
+    FetchFailed(job, error.value_or(Internal("a fetch failed without a reason")));
   }
 }
 

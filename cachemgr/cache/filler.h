@@ -27,9 +27,10 @@ namespace floe::cachemgr {
 struct FillOptions {
   /// A kernel request that is not answered by then fails with an error.
   std::chrono::milliseconds request_timeout{60000};
-  MergeLimits merge;
-  /// Units fetched beyond a demand that continues the one before it.
-  uint32_t readahead_units = 2;
+  MergeLimits merge = {};
+  /// The most units that are fetched ahead of demands that walk through a blob (ReadAhead); 0:
+  /// none.
+  uint32_t readahead_units = 8;
   /// Requests under way that no kernel request waits for; beyond it prefetch is shed.
   uint32_t max_prefetch_requests = 4;
   unsigned workers = 2;
@@ -75,12 +76,12 @@ class Filler {
   /// What became of one demand.
   struct Joined {
     Flights started;
-    uint32_t first_unit = 0, last_unit = 0;  ///< Of all that were absent.
+    ReadAhead::Window ahead;
     bool nothing_absent = false;
   };
 
   Joined JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& waiter);
-  void Prefetch(const std::shared_ptr<Blob>& blob, uint32_t last_unit);
+  void Prefetch(const std::shared_ptr<Blob>& blob, ReadAhead::Window window);
   /// Plans and starts the requests for flights, which are sorted by unit.
   void StartFlights(const Flights& flights, const FetchTask& task);
   void StartJob(const std::shared_ptr<FetchJob>& job);

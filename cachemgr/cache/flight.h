@@ -12,6 +12,7 @@
 #include "cachemgr/cache/blob_cache.h"
 #include "cachemgr/cache/counters.h"
 #include "cachemgr/cache/deadline_watch.h"
+#include "cachemgr/cache/read_ahead.h"
 #include "cachemgr/channel/channel.h"
 
 namespace floe::cachemgr {
@@ -68,6 +69,7 @@ struct Flight {
 struct FlightTable {
   Mutex mutex;
   std::unordered_map<uint32_t, std::shared_ptr<Flight>> flights FLOE_GUARDED_BY(mutex);
+  ReadAhead read_ahead FLOE_GUARDED_BY(mutex);
 };
 
 }  // namespace floe::cachemgr

@@ -131,6 +131,8 @@ Result<Sources> LoopSources(const ErofsMountSpec& spec) {
 
 Result<UniqueFd> CreateFrom(const Sources& sources, bool directio) {
   FLOE_ASSIGN_OR_RETURN(MountContext context, MountContext::Open("erofs"));
+  // Else the kernel opens block devices for writing, which read-only loop devices refuse.
+  FLOE_RETURN_IF_ERROR(context.SetFlag("ro"));
   FLOE_RETURN_IF_ERROR(context.SetString("source", sources.bootstrap));
   for (const std::string& device : sources.devices) {
     FLOE_RETURN_IF_ERROR(context.SetString("device", device));

@@ -107,7 +107,7 @@ Result<void> CurlTransfer::SetHeaders(const std::string& user_agent) {
       return InvalidArgument("a header that cannot be sent: {}", RedactText(name));
     }
     has_type = has_type || name == "Content-Type";
-    headers_ = curl_slist_append(headers_, (name + ": " + value).c_str());
+    headers_ = curl_slist_append(headers_, fmt::format("{}: {}", name, value).c_str());
   }
   // No round trip for a permission to send, and no type that libcurl makes up.
   headers_ = curl_slist_append(headers_, "Expect:");
@@ -137,7 +137,10 @@ Result<HttpResponse> CurlTransfer::TakeResult(CURLcode code) {
   if (!callback_result_) {
     return std::move(callback_result_).error();
   }
-  if (code == CURLE_OK || error_body_cut_) {
+  // The status of a refusal counts, however its body ended: docker-registry announces the blob's
+  // length with a 416 and sends another.
+  bool refused = headers_done_ && !succeeded();
+  if (code == CURLE_OK || refused) {
     return std::move(response_);
   }
   return CurlError(code, error_text_.data(),

@@ -44,6 +44,10 @@ std::vector<Challenge> ChallengesOf(const HttpResponse& response) {
 }  // namespace
 
 void RegistryCall::Start() {
+  if (context_.stopping) {
+    Finish(Cancelled("the registry client is shutting down"));
+    return;
+  }
   context_.running.insert(shared_from_this());
   if (!request_.deadline.infinite()) {
     deadline_timer_ = context_.tasks->RunAt(request_.deadline.when(), [weak = weak_from_this()] {
@@ -158,7 +162,7 @@ void RegistryCall::OnAnswer(Result<HttpResponse> result) {
     return;
   }
   const HttpResponse& response = *result;
-  if (AtRegistry()) {
+  if (AtRegistry() && response.status != kBadRequest) {
     context_.schemes.Confirm(request_.repository.registry);
   }
   bool success =
@@ -176,10 +180,12 @@ void RegistryCall::OnAnswer(Result<HttpResponse> result) {
 }
 
 bool RegistryCall::TakeOverWrongScheme(const Result<HttpResponse>& result) {
-  // Servers that want TLS answer plain HTTP with a 400 that says so, or with a TLS alert.
-  bool misunderstood =
-      result ? result->status == kBadRequest && result->body.find("HTTPS") != std::string::npos
-             : result.error().code == ErrorCode::kFailedPrecondition;
+  // Servers that want TLS answer plain HTTP with a 400 that says so, or with a TLS alert. A HEAD
+  // leaves no room to say it.
+  bool says_so =
+      result && (request_.method == "HEAD" || result->body.find("HTTPS") != std::string::npos);
+  bool misunderstood = result ? result->status == kBadRequest && says_so
+                              : result.error().code == ErrorCode::kFailedPrecondition;
   if (!misunderstood || !AtRegistry() || base_.scheme != "http" ||
       !context_.schemes.TryTlsInstead(request_.repository.registry)) {
     return false;

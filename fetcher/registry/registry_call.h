@@ -69,6 +69,7 @@ struct RegistryContext {
   SchemeTable schemes;
   RedirectCache redirects;
   std::set<std::shared_ptr<RegistryCall>> running;
+  bool stopping = false;  ///< What starts now ends at once with Cancelled.
   std::minstd_rand random{std::random_device{}()};
   Authenticator authenticator;
 };

@@ -34,6 +34,7 @@ RegistrySession::RegistrySession(const RegistryOptions& options,
 
 RegistrySession::~RegistrySession() {
   context_.tasks->Post([this] {
+    context_.stopping = true;
     while (!context_.running.empty()) {
       (*context_.running.begin())->Fail(Cancelled("the registry client is shutting down"));
     }

@@ -300,42 +300,42 @@ TEST_F(FillerTest, AChannelsOwnCacheFileStartsWithWhatItHolds) {
 }
 
 TEST_F(FillerTest, SequentialDemandsFetchTheNextUnitsAhead) {
-  FillOptions options;
-  options.readahead_units = 2;
-  Start(TestBlob::Make({.file_bytes = {200000}}), options);
-  FLOE_EXPECT_OK(Read({.offset = 0, .length = 4096})->Get());  // Unit 0: starts a sequence.
-  client_->WaitForRequests(2);
+  Start(TestBlob::Make({.file_bytes = {200000}}), FillOptions());
+  FLOE_EXPECT_OK(Read({.offset = 0, .length = 1024})->Get());  // Unit 0.
+  EXPECT_EQ(client_->requests().size(), 1U);
+  client_->Hold();
+  const auto first = Read({.offset = 8192, .length = 1024});  // Unit 1, ahead: 2.
+  client_->WaitForRequests(3);
+  // A demand for a unit that is on its way joins, and fetches further ahead: 3 and 4.
+  const auto second = Read({.offset = 16384, .length = 1024});
+  client_->WaitForRequests(4);
   const auto requests = client_->requests();
-  ASSERT_EQ(requests.size(), 2U);
-  EXPECT_EQ(requests[1].range, (ByteRange{.offset = 8192, .length = 16384}));
-  // A demand for a unit that is on its way joins.
-  FLOE_EXPECT_OK(Read({.offset = 8192, .length = 4096})->Get());
-  EXPECT_EQ(client_->requests().size(), 2U);
+  EXPECT_EQ(requests[2].range, (ByteRange{.offset = 16384, .length = 8192}));
+  EXPECT_EQ(requests[3].range, (ByteRange{.offset = 24576, .length = 16384}));
+  client_->Release();
+  FLOE_EXPECT_OK(first->Get());
+  FLOE_EXPECT_OK(second->Get());
+  EXPECT_EQ(counters_.reads_joined, 1U);
 }
 
 TEST_F(FillerTest, ScatteredDemandsFetchNothingAhead) {
-  FillOptions options;
-  options.readahead_units = 2;
-  Start(TestBlob::Make({.file_bytes = {200000}}), options);
-  FLOE_EXPECT_OK(Read({.offset = 81920, .length = 4096})->Get());
-  FLOE_EXPECT_OK(Read({.offset = 40960, .length = 4096})->Get());
-  filler_->Stop();
-  for (const auto& request : client_->requests()) {
-    EXPECT_LE(request.range.length, 16384U);
+  Start(TestBlob::Make({.file_bytes = {200000}}), FillOptions());
+  for (const uint64_t offset : {0ULL, 81920ULL, 40960ULL, 163840ULL}) {
+    FLOE_EXPECT_OK(Read({.offset = offset, .length = 1024})->Get());
   }
-  EXPECT_EQ(client_->requests().size(), 2U);
+  filler_->Stop();
+  EXPECT_EQ(client_->requests().size(), 4U);
 }
 
 TEST_F(FillerTest, PrefetchIsShedBeyondItsLimit) {
   FillOptions options;
-  options.readahead_units = 1;
   options.max_prefetch_requests = 1;
   Start(TestBlob::Make({.file_bytes = {200000}}), options);
+  FLOE_EXPECT_OK(Read({.offset = 0, .length = 1024})->Get());  // Unit 0.
   client_->Hold();
-  const auto first = Read({.offset = 0, .length = 1024});  // Unit 0, ahead: unit 1.
-  client_->WaitForRequests(2);
-  const auto second = Read({.offset = 16384, .length = 1024});  // Unit 2, ahead: nothing more.
+  const auto first = Read({.offset = 8192, .length = 1024});  // Unit 1, ahead: 2.
   client_->WaitForRequests(3);
+  const auto second = Read({.offset = 16384, .length = 1024});  // Joins unit 2; ahead: shed.
   client_->Release();
   FLOE_EXPECT_OK(first->Get());
   FLOE_EXPECT_OK(second->Get());

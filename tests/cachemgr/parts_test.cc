@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "cachemgr/cache/fill_plan.h"
+#include "cachemgr/cache/read_ahead.h"
 #include "cachemgr/cache/sources.h"
 #include "cachemgr/cache/work_queue.h"
 #include "cachemgr/channel/errno_map.h"
@@ -76,6 +77,31 @@ TEST_F(FillPlanTest, RequestsHaveALargestSize) {
   // A unit that is larger by itself is fetched all the same.
   EXPECT_THAT(Ranges({0}, {.max_request_bytes = 100}),
               ElementsAre(ByteRange{.offset = 0, .length = 8192}));
+}
+
+TEST(ReadAheadTest, GrowsWhileTheWalkGoesOnAndStartsAnewElsewhere) {
+  ReadAhead ahead;
+  EXPECT_EQ(ahead.OnDemand(4, 4, 8).count, 0U);
+  auto window = ahead.OnDemand(5, 5, 8);
+  EXPECT_EQ(window.first, 6U);
+  EXPECT_EQ(window.count, 1U);
+  window = ahead.OnDemand(6, 6, 8);
+  EXPECT_EQ(window.first, 7U);
+  EXPECT_EQ(window.count, 2U);
+  window = ahead.OnDemand(9, 9, 3);  // All that was ahead were hits.
+  EXPECT_EQ(window.first, 10U);
+  EXPECT_EQ(window.count, 3U);
+  EXPECT_EQ(ahead.OnDemand(1000, 1001, 8).count, 0U);
+  window = ahead.OnDemand(1002, 1003, 8);
+  EXPECT_EQ(window.first, 1004U);
+  EXPECT_EQ(window.count, 1U);
+  EXPECT_EQ(ahead.OnDemand(3, 3, 8).count, 0U);
+}
+
+TEST(ReadAheadTest, NothingAheadWhenSwitchedOff) {
+  ReadAhead ahead;
+  EXPECT_EQ(ahead.OnDemand(0, 0, 0).count, 0U);
+  EXPECT_EQ(ahead.OnDemand(1, 1, 0).count, 0U);
 }
 
 TEST(MountRecordTest, RoundTrip) {

@@ -61,6 +61,10 @@ class FakeContent final : public content_v1::Content::Service {
         labels[request.expected()] = {request.labels().begin(), request.labels().end()};
       }
       stream->Write(response);
+      if (request.action() == content_v1::COMMIT) {
+        stream->Write(response);  // As containerd does.
+        return grpc::Status::OK;
+      }
     }
     return grpc::Status::OK;
   }

@@ -35,7 +35,7 @@ refused_everywhere() {  # NAME PATTERN
   expect_failure . floe mount "$REG/$1:1" "$WORK/mnt/bad" --root "$WORK/mount"
   never mountpoint -q "$WORK/mnt/bad"
   [ ! -e "$WORK/mount/cachemgr.sock" ] || { echo "a private cache manager is left"; return 1; }
-  expect_failure . floe pull --address "$CONTAINERD_SOCK" --namespace "$E2E_NAMESPACE" "$REG/$1:1"
+  expect_failure . floe pull --address "$CONTAINERD_SOCK" --namespace "$TESTBED_NAMESPACE" "$REG/$1:1"
   nothing_changed
 }
 

@@ -136,6 +136,14 @@ TEST_F(CurlTransportTest, AnEndlessErrorBodyIsCut) {
   EXPECT_LE(response.body.size(), 1U << 20U);
 }
 
+TEST_F(CurlTransportTest, ARefusalCountsHoweverItsBodyEnds) {
+  ServeRaw("HTTP/1.1 416 No\r\nContent-Length: 1000\r\n\r\nshort");
+  FLOE_ASSERT_OK_AND_ASSIGN(HttpResponse response, transport_->Do(Request()));
+  EXPECT_EQ(response.status, 416);
+  ServeRaw("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort");
+  FLOE_EXPECT_ERROR(transport_->Do(Request()), ErrorCode::kUnavailable, "995 bytes");
+}
+
 TEST_F(CurlTransportTest, EndlessHeadersAreRefused) {
   Serve([](const ServedRequest&, ServedConnection& connection) {
     (void)connection.Send("HTTP/1.1 200 OK\r\n");

@@ -195,6 +195,19 @@ TEST_F(FetchRangeTest, AHandleMayOutliveItsClient) {
   handle->Cancel();
 }
 
+TEST_F(FetchRangeTest, AFetchStartedWhileTheClientEndsIsCancelledToo) {
+  registry_->InjectFault({.kind = Fault::Kind::kHang, .times = Fault::kForever});
+  Results results;
+  std::unique_ptr<FetchHandle> second;
+  RegistryClient& dying = client();
+  auto first =
+      dying.FetchRange(repository_, digest_, {0, 10}, Soon(), [&](const Result<std::string>&) {
+        second = dying.FetchRange(repository_, digest_, {0, 10}, Soon(), results.Add());
+      });
+  client_.reset();
+  FLOE_EXPECT_ERROR(results.One(), ErrorCode::kCancelled, "shutting down");
+}
+
 TEST_F(FetchRangeTest, ADeadRegistryIsUnavailable) {
   registry_->Stop();
   FLOE_EXPECT_ERROR(Fetch({0, 10}), ErrorCode::kUnavailable, "");

@@ -1,7 +1,6 @@
 #include "image/layer_builder.h"
 
 #include <algorithm>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -21,45 +20,9 @@ using ::testing::SizeIs;
 
 constexpr std::string_view kRoot = ". dir 755 0:0 0 implied";
 
-/// An archive cut into plain units of span_bytes, and each unit into groups of group_bytes.
-struct Cut {
-  std::vector<Unit> units;
-  std::vector<Group> groups;
-};
-
-Cut CutArchive(std::string_view archive, uint64_t span_bytes, uint64_t group_bytes) {
-  Cut cut;
-  for (uint64_t at = 0; at < archive.size(); at += span_bytes) {
-    const uint64_t length = std::min<uint64_t>(span_bytes, archive.size() - at);
-    for (uint64_t in = 0; in < length; in += group_bytes) {
-      const uint64_t size = std::min(group_bytes, length - in);
-      cut.groups.push_back({.unit = static_cast<uint32_t>(cut.units.size()),
-                            .in_unit = {in, size},
-                            .sha256 = Digest::Of(archive.substr(at + in, size)).bytes()});
-    }
-    cut.units.push_back({.range = {at, length}, .decoded_length = length, .window = {}});
-  }
-  return cut;
-}
-
-Result<LayerIndexData> Build(const TarArchive& archive, uint64_t span_bytes = 4096,
-                             uint64_t group_bytes = 4096) {
-  LayerBuilder builder;
-  TarReader reader(builder);
-  FLOE_RETURN_IF_ERROR(
-      reader.Feed(std::as_bytes(std::span(archive.bytes().data(), archive.bytes().size()))));
-  FLOE_RETURN_IF_ERROR(reader.Finish());
-  const Cut cut = CutArchive(archive.bytes(), span_bytes, group_bytes);
-  return builder.Finish(SourceBlob{.digest = Digest::Of(archive.bytes()),
-                                   .size_bytes = archive.bytes().size(),
-                                   .media_type = {},
-                                   .windows_digest = {}},
-                        {.units = cut.units, .groups = cut.groups});
-}
-
 /// The lines of Describe without the root's.
 std::vector<std::string> Tree(const TarArchive& archive) {
-  const Result<LayerIndexData> data = Build(archive);
+  const Result<LayerIndexData> data = BuildLayer(archive);
   if (!data.has_value()) {
     return {data.error().ToString()};
   }
@@ -75,11 +38,11 @@ std::string Dir(std::string_view path) { return fmt::format("{} dir 755 0:0 1700
 std::string Implied(std::string_view path) { return fmt::format("{} dir 755 0:0 0 implied", path); }
 
 void ExpectRefused(const TarArchive& archive, std::string_view reason) {
-  FLOE_EXPECT_ERROR(Build(archive), ErrorCode::kInvalidArgument, std::string(reason));
+  FLOE_EXPECT_ERROR(BuildLayer(archive), ErrorCode::kInvalidArgument, std::string(reason));
 }
 
 TEST(LayerBuilderTest, AnEmptyArchiveIsAnImpliedRoot) {
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(TarArchive().End()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, BuildLayer(TarArchive().End()));
   EXPECT_THAT(Describe(data), ElementsAre(kRoot));
   ASSERT_THAT(data.blobs, SizeIs(1));
   EXPECT_EQ(data.blobs[0].device_size_bytes, 0U);
@@ -260,7 +223,7 @@ TEST(LayerBuilderTest, MarkersBecomeWhiteoutsAndOpaqueDirectories) {
 }
 
 TEST(LayerBuilderTest, TheRootMayBeOpaque) {
-  FLOE_ASSERT_OK_AND_ASSIGN(const auto data, Build(TarArchive().File(".wh..wh..opq")));
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto data, BuildLayer(TarArchive().File(".wh..wh..opq")));
   EXPECT_THAT(Describe(data), ElementsAre(std::string(kRoot) + " opaque"));
 }
 
@@ -412,7 +375,7 @@ TEST(LayerBuilderTest, RefusesTreesThatAreTooDeep) {
   TarArchive archive;
   archive.Special('L', half).Directory("").Special('K', half.substr(0, 4094)).Symlink("s", "");
   archive.Special('L', "s/" + half).Directory("").Special('L', "s/s").Directory("");
-  FLOE_EXPECT_OK(Build(archive));
+  FLOE_EXPECT_OK(BuildLayer(archive));
   TarArchive deeper;
   deeper.Special('L', half).Directory("").Special('K', half).Symlink("s", "");
   deeper.Special('L', "s/" + half).Directory("");
@@ -422,160 +385,11 @@ TEST(LayerBuilderTest, RefusesTreesThatAreTooDeep) {
   ExpectRefused(deeper, "deep");
 }
 
-TEST(LayerBuilderTest, NumbersInodesBreadthFirst) {
-  TarArchive archive;
-  archive.File("b/y").File("b/x").File("a").HardLink("b/z", "a").File("c");
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive));
-  std::vector<std::string> numbered;
-  for (const Dirent& dirent : data.dirents) {
-    numbered.push_back(data.strings.substr(dirent.name.offset, dirent.name.length) +
-                       std::to_string(dirent.inode));
-  }
-  EXPECT_THAT(numbered, ElementsAre("a1", "b2", "c3", "x4", "y5", "z1"));
-}
-
 TEST(LayerBuilderTest, SortsNamesByUnsignedBytes) {
   TarArchive archive;
   archive.File("\xc3\xa4").File("z").File("A").File("a-b").File("a");
   EXPECT_THAT(Tree(archive), ElementsAre(File("A", 0), File("a", 0), File("a-b", 0), File("z", 0),
                                          File("\xc3\xa4", 0)));
-}
-
-TEST(LayerBuilderTest, LaysContentsOutInArchiveOrder) {
-  TarArchive archive;
-  archive.File("z", std::string(5000, 'z')).File("gone", std::string(9000, 'g')).File("empty");
-  archive.File("a", "a").File("gone").File("m", std::string(4096, 'm'));
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive));
-  const auto device_offset = [&](std::string_view path) {
-    return data.segments[FindInode(data, path)->first_segment].device_offset;
-  };
-  EXPECT_EQ(device_offset("z"), 0U);
-  EXPECT_EQ(device_offset("a"), 8192U);  // What was replaced takes no space.
-  EXPECT_EQ(device_offset("m"), 12288U);
-  EXPECT_EQ(data.blobs[0].device_size_bytes, 16384U);
-  EXPECT_EQ(FindInode(data, "empty")->segment_count, 0U);
-  EXPECT_EQ(FindInode(data, "gone")->segment_count, 0U);
-}
-
-TEST(LayerBuilderTest, KeepsOnlyUnitsAndGroupsThatFilesDrawFrom) {
-  TarArchive archive;
-  archive.File("gone", std::string(40960, 'g')).File("f", std::string(512, 'f')).File("gone");
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive, 8192, 1024));
-  // "f" lies at 512 + 40960 + 512 = 41984, in the sixth unit (40960) and its second group.
-  ASSERT_THAT(data.units, SizeIs(1));
-  EXPECT_EQ(data.units[0].range.offset, 40960U);
-  ASSERT_THAT(data.groups, SizeIs(1));
-  EXPECT_EQ(data.groups[0].unit, 0U);
-  EXPECT_EQ(data.groups[0].in_unit, (ByteRange{1024, 1024}));
-  ASSERT_THAT(data.extents, SizeIs(1));
-  EXPECT_EQ(data.extents[0].group, 0U);
-  EXPECT_EQ(data.extents[0].offset_in_group, 0U);
-  EXPECT_EQ(data.blobs[0].unit_count, 1U);
-  EXPECT_EQ(data.blobs[0].group_count, 1U);
-  EXPECT_EQ(data.blobs[0].extent_count, 1U);
-}
-
-std::vector<uint64_t> UnitStarts(const LayerIndexData& data) {
-  std::vector<uint64_t> starts;
-  for (const Unit& unit : data.units) {
-    starts.push_back(unit.range.offset);  // Of plain units.
-  }
-  return starts;
-}
-
-TEST(LayerBuilderTest, ExtentsGiveBackEveryFile) {
-  std::mt19937_64 random(7);
-  TarArchive archive;
-  std::vector<std::pair<std::string, std::string>> files;
-  for (size_t size : {1, 511, 512, 4095, 4096, 4097, 10000, 70000, 300000}) {
-    std::string content(size, '\0');
-    std::generate(content.begin(), content.end(), [&] { return static_cast<char>(random()); });
-    files.emplace_back("f" + std::to_string(size), content);
-    archive.File(files.back().first, content);
-  }
-  archive.End();
-  for (const auto& [span, group] : {std::pair{4096U, 4096U}, {1000U, 1000U}, {65536U, 10000U}}) {
-    FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive, span, group));
-    const std::string device = BuildDevice(data, archive.bytes(), UnitStarts(data));
-    for (const auto& [name, content] : files) {
-      EXPECT_EQ(ReadInode(data, *FindInode(data, name), device), content) << name << ' ' << span;
-    }
-    EXPECT_TRUE(std::is_sorted(data.extents.begin(), data.extents.end(),
-                               [](const Extent& a, const Extent& b) {
-                                 return a.device_offset + a.length <= b.device_offset;
-                               }));
-  }
-}
-
-//  granules    0       1       2       3       4
-//  data        |x      |       |     yy|zz     |        up to 4.5 granules
-TEST(LayerBuilderTest, LeavesWholeGranulesOfHolesOut) {
-  constexpr uint64_t kGranule = kHoleGranuleBytes;
-  const uint64_t size = 4 * kGranule + kGranule / 2;
-  const std::string map = fmt::format("0,1,{},2,{},2", 3 * kGranule - 2, 3 * kGranule);
-  TarArchive archive;
-  archive.Add("f", "xyyzz",
-              {.pax = {{"GNU.sparse.major", "0"},
-                       {"GNU.sparse.minor", "1"},
-                       {"GNU.sparse.numblocks", "3"},
-                       {"GNU.sparse.map", map},
-                       {"GNU.sparse.size", std::to_string(size)}}});
-  archive.File("next", "n");
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive));
-  const Inode& inode = *FindInode(data, "f");
-  ASSERT_EQ(inode.segment_count, 2U);
-  EXPECT_EQ(data.segments[0].file_offset, 0U);
-  EXPECT_EQ(data.segments[0].length, kGranule);
-  EXPECT_EQ(data.segments[0].device_offset, 0U);
-  EXPECT_EQ(data.segments[1].file_offset, 2 * kGranule);
-  EXPECT_EQ(data.segments[1].length, 2 * kGranule);
-  EXPECT_EQ(data.segments[1].device_offset, kGranule);
-  EXPECT_EQ(data.blobs[0].device_size_bytes, 3 * kGranule + 4096);
-
-  std::string expected(size, '\0');
-  expected[0] = 'x';
-  expected.replace(3 * kGranule - 2, 4, "yyzz");
-  const std::string device = BuildDevice(data, archive.bytes(), UnitStarts(data));
-  EXPECT_EQ(ReadInode(data, inode, device), expected);
-}
-
-TEST(LayerBuilderTest, TheTailOfASparseFileEndsInsideItsBlock) {
-  TarArchive archive;
-  archive.Add("f", "tail",
-              {.pax = {{"GNU.sparse.major", "0"},
-                       {"GNU.sparse.minor", "1"},
-                       {"GNU.sparse.numblocks", "1"},
-                       {"GNU.sparse.map", "99996,4"},
-                       {"GNU.sparse.size", "100000"}}});
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive));
-  ASSERT_THAT(data.segments, SizeIs(1));
-  EXPECT_EQ(data.segments[0].file_offset, kHoleGranuleBytes);
-  EXPECT_EQ(data.segments[0].length, 100000 - kHoleGranuleBytes);
-}
-
-TEST(LayerBuilderTest, AFileThatIsAllHoleHasNoSegment) {
-  TarArchive archive;
-  archive.Add("f", "",
-              {.pax = {{"GNU.sparse.major", "0"},
-                       {"GNU.sparse.minor", "1"},
-                       {"GNU.sparse.numblocks", "0"},
-                       {"GNU.sparse.map", ""},
-                       {"GNU.sparse.size", "2097152"}}});
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive));
-  EXPECT_EQ(FindInode(data, "f")->size_bytes, 2097152U);
-  EXPECT_THAT(data.segments, IsEmpty());
-  EXPECT_EQ(data.blobs[0].device_size_bytes, 0U);
-}
-
-TEST(LayerBuilderTest, SharesEqualXattrs) {
-  TarArchive archive;
-  for (int i = 0; i < 20; ++i) {
-    archive.Add("f" + std::to_string(i), "",
-                {.pax = {{"SCHILY.xattr.user.same", std::string(1000, 'v')}}});
-  }
-  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndexData data, Build(archive));
-  EXPECT_THAT(data.xattrs, SizeIs(20));
-  EXPECT_LT(data.strings.size(), 2000U);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "image/layer_builder.h"
+#include "image/tar_reader.h"
 
 namespace floe::image {
 namespace {
@@ -188,6 +190,31 @@ TarArchive& TarArchive::Raw(std::string_view bytes) {
 TarArchive& TarArchive::End() {
   bytes_.append(2 * kBlock, '\0');
   return *this;
+}
+
+Result<LayerIndexData> BuildLayer(const TarArchive& archive, uint64_t span_bytes,
+                                  uint64_t group_bytes) {
+  const std::string_view bytes = archive.bytes();
+  LayerBuilder builder;
+  TarReader reader(builder);
+  FLOE_RETURN_IF_ERROR(reader.Feed(std::as_bytes(std::span(bytes.data(), bytes.size()))));
+  FLOE_RETURN_IF_ERROR(reader.Finish());
+  std::vector<Unit> units;
+  std::vector<Group> groups;
+  for (uint64_t at = 0; at < bytes.size(); at += span_bytes) {
+    const uint64_t length = std::min<uint64_t>(span_bytes, bytes.size() - at);
+    for (uint64_t in = 0; in < length; in += group_bytes) {
+      const uint64_t size = std::min(group_bytes, length - in);
+      groups.push_back({.unit = static_cast<uint32_t>(units.size()),
+                        .in_unit = {in, size},
+                        .sha256 = Digest::Of(bytes.substr(at + in, size)).bytes()});
+    }
+    units.push_back({.range = {at, length}, .decoded_length = length, .window = {}});
+  }
+  SourceBlob blob;
+  blob.digest = Digest::Of(bytes);
+  blob.size_bytes = bytes.size();
+  return builder.Finish(std::move(blob), {.units = units, .groups = groups});
 }
 
 std::vector<std::string> Describe(const LayerIndexData& data) {

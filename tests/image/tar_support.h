@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "image/layer_index.h"
 
 namespace floe::image {
@@ -54,6 +55,11 @@ std::string HeaderBlock(std::string_view name, uint64_t size, const TarArchive::
 
 /// Sets the checksum field to the sum of the (signed or unsigned) bytes.
 void SetChecksum(std::string& block, bool as_signed = false);
+
+/// Reads the archive and lays it out over plain units of span_bytes, cut into groups of
+/// group_bytes.
+Result<LayerIndexData> BuildLayer(const TarArchive& archive, uint64_t span_bytes = 4096,
+                                  uint64_t group_bytes = 4096);
 
 /// One line an entry, in the order of a walk through the tree (children sorted):
 ///   PATH KIND MODE UID:GID MTIME [size=N] [-> TARGET] [dev=A:B] [name=value ...] [flags]

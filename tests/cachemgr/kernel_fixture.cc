@@ -1,0 +1,95 @@
+#include "tests/cachemgr/kernel_fixture.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "cachemgr/mounts/channels.h"
+
+namespace floe::cachemgr::testing {
+
+Result<void> EnterPrivateMountNamespace() {
+  static const Result<void> kEntered = []() -> Result<void> {
+    if (::geteuid() != 0) {
+      return FailedPrecondition("mounting needs root");
+    }
+    if (::unshare(CLONE_NEWNS) != 0) {
+      return ErrnoError(errno, "unshare the mount namespace");
+    }
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+      return ErrnoError(errno, "make mounts private");
+    }
+    return Ok();
+  }();
+  return kEntered;
+}
+
+Result<void> CanUseChannel(const std::string& channel) {
+  FLOE_RETURN_IF_ERROR(EnterPrivateMountNamespace());
+  const floe::testing::TempDir directory;
+  Channels channels({.configured = channel, .probe_directory = directory.path() / "probe"});
+  FLOE_RETURN_IF_ERROR(channels.OnDemand());
+  return Ok();
+}
+
+void KernelTest::SetUp() {
+  if (auto can = EnterPrivateMountNamespace(); !can) {
+    GTEST_SKIP() << can.error().message;
+  }
+  FLOE_ASSERT_OK(CreateDirectories(target()));
+  FLOE_ASSERT_OK(WriteFileAtomically(directory_ / "map", blob_.map));
+  FLOE_ASSERT_OK(WriteFileAtomically(directory_ / "bootstrap", blob_.Bootstrap()));
+}
+
+void KernelTest::TearDown() {
+  manager_.reset();
+  ::umount2(target().c_str(), MNT_DETACH);
+}
+
+void KernelTest::StartManager(const std::string& channel) {
+  manager_.reset();
+  auto client = std::make_unique<FakeRegistryClient>();
+  client_ = client.get();
+  client_->AddBlob(blob_.blob);
+  auto held = std::make_shared<std::unique_ptr<FakeRegistryClient>>(std::move(client));
+  auto manager = Manager::Create(
+      {.root = directory_ / "root", .channel = channel},
+      [held](const std::string&) -> Result<std::unique_ptr<fetcher::RegistryClient>> {
+        return std::unique_ptr<fetcher::RegistryClient>(std::move(*held));
+      },
+      Clock::Real());
+  FLOE_ASSERT_OK(manager);
+  manager_ = std::move(*manager);
+}
+
+MountRequest KernelTest::Request(const std::string& id) const {
+  MountRequest request;
+  request.id = id;
+  request.bootstrap = directory_ / "bootstrap";
+  request.bootstrap_digest = Digest::Of(blob_.Bootstrap());
+  request.devices.push_back({.key = blob_.key,
+                             .blob_map = directory_ / "map",
+                             .sources = {{.repository = {.registry = "registry", .path = "app"}}}});
+  request.target = target();
+  return request;
+}
+
+Result<std::string> KernelTest::ReadMounted(size_t file) const {
+  return ReadFile(target() / ("f" + std::to_string(file)));
+}
+
+std::string KernelTest::Expected(size_t file) const {
+  return blob_.Bytes(
+      {.offset = blob_.file_offsets[file], .length = blob_.data.inodes[file + 1].size_bytes});
+}
+
+void KernelTest::ReadEverything() const {
+  for (size_t file = 0; file < blob_.file_offsets.size(); ++file) {
+    FLOE_ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadMounted(file));
+    ASSERT_EQ(bytes, Expected(file)) << file;
+  }
+}
+
+}  // namespace floe::cachemgr::testing

@@ -1,0 +1,271 @@
+// The cache manager against the running kernel: real FUSE, real EROFS, real loop devices, in a
+// mount namespace of this process. What the kernel lacks is skipped, with the reason.
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <thread>
+
+#include "cachemgr/mounts/mount_points.h"
+#include "tests/cachemgr/kernel_fixture.h"
+
+namespace floe::cachemgr::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+// On-demand mounts, once for each way to attach them.
+class OnDemandKernelTest : public KernelTest, public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (IsSkipped()) {
+      return;
+    }
+    if (auto can = CanUseChannel(GetParam()); !can) {
+      GTEST_SKIP() << can.error().message;
+    }
+    StartManager(GetParam());
+  }
+  [[nodiscard]] static std::string ChannelName() {
+    return GetParam() == std::string("auto") ? "fuse" : GetParam();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Channels, OnDemandKernelTest, ::testing::Values("auto", "fuse-loop"),
+                         [](const auto& instance) {
+                           return instance.param == std::string("auto") ? "Auto" : "FuseLoop";
+                         });
+
+TEST_P(OnDemandKernelTest, FilesReadRightAndAreFetchedOnce) {
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome outcome, manager_->Mount(Request()));
+  EXPECT_EQ(outcome.channel, ChannelName());
+  EXPECT_FALSE(outcome.already_mounted);
+  EXPECT_TRUE(client_->requests().empty());
+  ReadEverything();
+  const size_t requests = client_->requests().size();
+  EXPECT_GT(requests, 0U);
+  ReadEverything();
+  EXPECT_EQ(client_->requests().size(), requests);
+  EXPECT_GT(manager_->counters().reads_filled, 0U);
+  EXPECT_EQ(manager_->counters().reads_failed, 0U);
+
+  FLOE_ASSERT_OK(manager_->Unmount("image", false));
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto point, CurrentMountPoint(target()));
+  EXPECT_FALSE(point.has_value());
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+TEST_P(OnDemandKernelTest, MountingTheSameAgainChangesNothing) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome again, manager_->Mount(Request()));
+  EXPECT_TRUE(again.already_mounted);
+  EXPECT_EQ(again.channel, ChannelName());
+  FLOE_ASSERT_OK(manager_->Unmount("image", false));
+}
+
+TEST_P(OnDemandKernelTest, AFailedFetchIsEioAndTheNextReadTriesAgain) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  client_->SetScript([](const auto&) { return Unavailable("the registry is away"); });
+  const auto failed = ReadMounted(0);
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_EQ(failed.error().os_errno, EIO);
+  client_->SetScript(nullptr);
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadMounted(0));
+  EXPECT_EQ(bytes, Expected(0));
+}
+
+TEST_P(OnDemandKernelTest, BytesThatDoNotMatchNeverReachTheReader) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  client_->SetScript([](const FakeRegistryClient::Request& request) {
+    return Result<std::string>(std::string(request.range.length, 'x'));
+  });
+  const auto failed = ReadMounted(0);
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_EQ(failed.error().os_errno, EIO);
+  EXPECT_GT(manager_->counters().integrity_errors, 0U);
+}
+
+TEST_P(OnDemandKernelTest, ABusyMountStaysUnlessDetachedAndIsServedToItsEnd) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd file, OpenFile(target() / "f3", O_RDONLY));
+  FLOE_EXPECT_ERROR(manager_->Unmount("image", false), ErrorCode::kFailedPrecondition, "busy");
+  FLOE_ASSERT_OK(manager_->Unmount("image", true));
+  std::string bytes(Expected(3).size(), '\0');
+  FLOE_ASSERT_OK(PreadAll(file.get(), std::as_writable_bytes(std::span(bytes)), 0));
+  EXPECT_EQ(bytes, Expected(3));
+}
+
+TEST_P(OnDemandKernelTest, CompleteBlobsNeedNoDaemon) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  ReadEverything();
+  FLOE_ASSERT_OK(manager_->Unmount("image", false));
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome outcome, manager_->Mount(Request()));
+  EXPECT_EQ(outcome.channel, "none");
+  StopManager();
+  ReadEverything();
+
+  StartManager(GetParam());
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome again, manager_->Mount(Request()));
+  EXPECT_TRUE(again.already_mounted);
+  EXPECT_EQ(again.channel, "none");
+  EXPECT_EQ(manager_->Blobs().front().mounts, 1U);
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+TEST_P(OnDemandKernelTest, AMountOfADeadManagerIsMountedAnew) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK(ReadMounted(0));
+  FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd busy, OpenFile(target() / "f1", O_RDONLY));
+  StopManager();
+  StartManager(GetParam());
+  ASSERT_EQ(manager_->Mounts().size(), 1U);
+  EXPECT_FALSE(manager_->Mounts().front().live);
+  EXPECT_FALSE(ReadMounted(3).has_value());
+
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome outcome, manager_->Mount(Request()));
+  EXPECT_FALSE(outcome.already_mounted);
+  EXPECT_TRUE(manager_->Mounts().front().live);
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadMounted(3));
+  EXPECT_EQ(bytes, Expected(3));
+}
+
+TEST_P(OnDemandKernelTest, StopUnmountsWhatNobodyUses) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK(ReadMounted(0));
+  StopManager();
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto point, CurrentMountPoint(target()));
+  EXPECT_FALSE(point.has_value());
+}
+
+TEST_P(OnDemandKernelTest, AKilledManagerFailsPendingReadsWithEio) {
+  StopManager();
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd from_child(ends[0]);
+  UniqueFd to_parent(ends[1]);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    StartManager(GetParam());
+    client_->SetScript([&](const auto&) -> std::optional<Result<std::string>> {
+      (void)::write(to_parent.get(), "f", 1);
+      for (;;) {
+        ::pause();
+      }
+    });
+    const bool mounted = manager_->Mount(Request()).has_value();
+    (void)::write(to_parent.get(), mounted ? "m" : "x", 1);
+    for (;;) {
+      ::pause();
+    }
+  }
+  to_parent.Reset();
+  char said = 0;
+  ASSERT_EQ(::read(from_child.get(), &said, 1), 1);
+  ASSERT_EQ(said, 'm');
+  Result<std::string> read = std::string();
+  std::jthread reader([&] { read = ReadMounted(0); });
+  ASSERT_EQ(::read(from_child.get(), &said, 1), 1);
+  ASSERT_EQ(said, 'f');  // The read is pending.
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  reader.join();
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().os_errno, EIO);
+  EXPECT_EQ(ReadMounted(4).error().os_errno, EIO);
+  EXPECT_EQ(::umount2(target().c_str(), 0), 0);
+}
+
+TEST_F(KernelTest, CompleteMountsReadDirectlyWithALargeReadAhead) {
+  if (auto can = CanUseChannel("auto"); !can) {
+    GTEST_SKIP() << can.error().message;
+  }
+  StartManager();
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome first, manager_->Mount(Request()));
+  if (first.channel != "fuse") {
+    GTEST_SKIP() << "no file-backed mounts";
+  }
+  ReadEverything();
+  FLOE_ASSERT_OK(manager_->Unmount("image", false));
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string mounts, ReadFile("/proc/self/mountinfo"));
+  const size_t line = mounts.find(target().native());
+  ASSERT_NE(line, std::string::npos);
+  EXPECT_THAT(mounts.substr(line, mounts.find('\n', line) - line), HasSubstr("directio"));
+  bool raised = false;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/bdi")) {
+    const auto value = ReadFile(entry.path() / "read_ahead_kb");
+    raised = raised || (entry.path().filename().native().starts_with("erofs-") && value &&
+                        *value == "4096\n");
+  }
+  EXPECT_TRUE(raised);
+}
+
+TEST_F(KernelTest, BadRequestsAreRefusedAndLeaveNothing) {
+  StartManager();
+  MountRequest wrong_digest = Request();
+  wrong_digest.bootstrap_digest = Digest::Of(std::string_view("other"));
+  FLOE_EXPECT_ERROR(manager_->Mount(wrong_digest), ErrorCode::kInvalidArgument, "has digest");
+
+  MountRequest wrong_id = Request("../x");
+  FLOE_EXPECT_ERROR(manager_->Mount(wrong_id), ErrorCode::kInvalidArgument, "mount id");
+
+  MountRequest wrong_target = Request();
+  wrong_target.target = directory_ / "missing";
+  FLOE_EXPECT_ERROR(manager_->Mount(wrong_target), ErrorCode::kInvalidArgument, "existing");
+
+  MountRequest wrong_key = Request();
+  wrong_key.devices[0].key = "../../etc";
+  FLOE_EXPECT_ERROR(manager_->Mount(wrong_key), ErrorCode::kInvalidArgument, "64 hex");
+
+  MountRequest no_devices = Request();
+  no_devices.devices.clear();
+  FLOE_EXPECT_ERROR(manager_->Mount(no_devices), ErrorCode::kInvalidArgument, "1 devices");
+
+  MountRequest wrong_map = Request();
+  wrong_map.devices[0].blob_map = directory_ / "bootstrap";
+  FLOE_EXPECT_ERROR(manager_->Mount(wrong_map), ErrorCode::kInvalidArgument, "BlobMap");
+
+  EXPECT_TRUE(manager_->Mounts().empty());
+  EXPECT_TRUE(std::filesystem::is_empty(manager_->root() / "mounts"));
+}
+
+TEST_F(KernelTest, ADamagedBootstrapIsRefused) {
+  StartManager();
+  std::string damaged = blob_.Bootstrap();
+  damaged[1024 + 0x50] = static_cast<char>(damaged[1024 + 0x50] ^ 1);  // feature_incompat.
+  FLOE_ASSERT_OK(WriteFileAtomically(directory_ / "bootstrap", damaged));
+  MountRequest request = Request();
+  request.bootstrap_digest = Digest::Of(damaged);
+  FLOE_EXPECT_ERROR(manager_->Mount(request), ErrorCode::kInvalidArgument, "bootstrap");
+}
+
+TEST_F(KernelTest, OneManagerForEachRoot) {
+  StartManager();
+  FLOE_EXPECT_ERROR(Manager::Create({.root = directory_ / "root"}, nullptr, Clock::Real()),
+                    ErrorCode::kFailedPrecondition, "another cache manager");
+}
+
+TEST_F(KernelTest, TheRootBelongsToNobodyElse) {
+  FLOE_ASSERT_OK(CreateDirectories(directory_ / "open", 0755));
+  ASSERT_EQ(::chmod((directory_ / "open").c_str(), 0755), 0);
+  FLOE_EXPECT_ERROR(Manager::Create({.root = directory_ / "open"}, nullptr, Clock::Real()),
+                    ErrorCode::kFailedPrecondition, "open to others");
+}
+
+TEST_F(KernelTest, ProbesNameWhatIsMissing) {
+  StartManager();
+  for (const Channels::ProbeResult& probe : manager_->Probe()) {
+    EXPECT_EQ(probe.usable, probe.detail.empty()) << probe.name << ": " << probe.detail;
+    EXPECT_EQ(probe.detail.find('\n'), std::string::npos);
+  }
+  EXPECT_FALSE(std::filesystem::exists(manager_->root() / "probe"));
+}
+
+}  // namespace
+}  // namespace floe::cachemgr::testing
