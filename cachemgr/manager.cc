@@ -45,11 +45,11 @@ Manager::Manager(const ManagerOptions& options, RootDirectory root, std::string 
     : options_(options),
       root_(std::move(root)),
       clients_(std::move(clients)),
+      filler_(options.fill, clients_, counters_, clock),
+      blobs_(root_.path / "blobs", std::move(boot_id), filler_, counters_),
       channels_({.configured = options.channel,
                  .probe_directory = root_.path / "probe",
                  .fuse_readers = options.fuse_readers}),
-      filler_(options.fill, clients_, counters_, clock),
-      blobs_(root_.path / "blobs", std::move(boot_id), filler_, counters_),
       mounts_(root_.path / "mounts", std::move(instance), channels_, blobs_),
       checkpoint_failures_(clock),
       maintenance_([this] { RunMaintenance(); }) {}

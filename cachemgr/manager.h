@@ -75,9 +75,9 @@ class Manager {
   RootDirectory root_;
   Counters counters_;
   RegistryClients clients_;
-  Channels channels_;  // Outlives the registrations in mounts_.
   Filler filler_;
   BlobStore blobs_;
+  Channels channels_;  // Destroyed before the filler: its readers ask it for more until then.
   MountTable mounts_;
   LogBudget checkpoint_failures_;
 

@@ -16,7 +16,7 @@ namespace floe::snapshotter {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = 1U << 20U;
-constexpr int64_t kMaxTimeoutSeconds = 600;
+constexpr int64_t kMaxTimeoutMs = 600'000;
 
 /// Takes the value of one key; the message of its error says what is wrong with it.
 using Setter = std::function<Result<void>(const toml::node&, Config&)>;
@@ -42,11 +42,11 @@ Result<void> SetLogLevel(const toml::node& node, Config& config) {
 }
 
 Result<void> SetResolveTimeout(const toml::node& node, Config& config) {
-  const auto seconds = node.value_exact<int64_t>();
-  if (!seconds || *seconds < 1 || *seconds > kMaxTimeoutSeconds) {
-    return InvalidArgument("must be a number of seconds from 1 to {}", kMaxTimeoutSeconds);
+  const auto milliseconds = node.value_exact<int64_t>();
+  if (!milliseconds || *milliseconds < 1 || *milliseconds > kMaxTimeoutMs) {
+    return InvalidArgument("must be a number of milliseconds from 1 to {}", kMaxTimeoutMs);
   }
-  config.resolve_timeout = std::chrono::seconds(*seconds);
+  config.resolve_timeout = std::chrono::milliseconds(*milliseconds);
   return Ok();
 }
 
@@ -71,7 +71,7 @@ Result<void> SetPlainHttp(const toml::node& node, Config& config) {
 const std::map<std::string, Setter>& Keys() {
   static const std::map<std::string, Setter> keys = {
       {"log_level", SetLogLevel},
-      {"resolve_timeout_seconds", SetResolveTimeout},
+      {"resolve_timeout_ms", SetResolveTimeout},
       {"index.trust", SetTrust},
       {"registry.plain_http", SetPlainHttp},
       {"registry.docker_config_dir",

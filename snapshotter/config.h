@@ -17,7 +17,7 @@ namespace floe::snapshotter {
 struct Config {
   LogLevel log_level = LogLevel::kInfo;
   /// How long a Prepare may wait for the registry before the layer is unpacked instead.
-  std::chrono::seconds resolve_timeout{20};
+  std::chrono::milliseconds resolve_timeout{20000};
   prepare::IndexTrust index_trust = prepare::IndexTrust::kRepository;
   fetcher::RegistryOptions registry;
 };

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cachemgr/cache/filler.h"
+#include "cachemgr/replace_file.h"
 
 namespace floe::cachemgr {
 
@@ -56,7 +57,7 @@ Result<void> Blob::AddSources(const std::vector<Source>& added) {
   if (merged == *known) {
     return Ok();
   }
-  FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory_ / "sources.json", EncodeSources(merged)));
+  FLOE_RETURN_IF_ERROR(ReplaceFile(directory_ / "sources.json", EncodeSources(merged)));
   const MutexLock lock(mutex_);
   sources_ = std::make_shared<const std::vector<Source>>(std::move(merged));
   return Ok();

@@ -36,7 +36,7 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
   [[nodiscard]] FlightTable& flights() { return flights_; }
 
   [[nodiscard]] std::shared_ptr<const std::vector<Source>> sources() const;
-  /// New sources come first, in their order; what was known stays behind them. Durable.
+  /// New sources come first, in their order; what was known stays behind them.
   Result<void> AddSources(const std::vector<Source>& sources);
 
   void CountFetched(uint64_t bytes) { fetched_bytes_ += bytes; }

@@ -54,8 +54,7 @@ Result<OpenedData> OpenData(const fs::path& path, uint64_t size_bytes) {
   }
   data.started_anew = true;
   if (::ftruncate(data.fd.get(), 0) != 0 ||
-      ::ftruncate(data.fd.get(), static_cast<off_t>(size_bytes)) != 0 ||
-      ::fsync(data.fd.get()) != 0) {
+      ::ftruncate(data.fd.get(), static_cast<off_t>(size_bytes)) != 0) {
     return ErrnoError(errno, fmt::format("set the size of {}", path.native()));
   }
   return data;

@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cachemgr/replace_file.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -52,7 +53,7 @@ Result<void> BlobStore::StoreMap(const DeviceRequest& request) const {
                            digest.hex(), request.key);
   }
   FLOE_RETURN_IF_ERROR(CreateDirectories(directory_ / request.key));
-  return WriteFileAtomically(directory_ / request.key / "map", *bytes);
+  return ReplaceFile(directory_ / request.key / "map", *bytes);
 }
 
 Result<std::shared_ptr<Blob>> BlobStore::Acquire(const DeviceRequest& request) {

@@ -288,12 +288,12 @@ void Filler::RunWorker() {
       FillOne(job, work->flight, filler);
       continue;
     }
-    Error error;
+    std::optional<Error> error;
     {
       const MutexLock lock(job.mutex);
-      error = *job.error;
+      error = job.error;
     }
-    FetchFailed(job, error);
+    FetchFailed(job, error.value_or(Internal("a fetch failed without a reason")));
   }
 }
 

@@ -22,7 +22,11 @@ class LogBudget {
       refill_ = now + kPeriod;
       left_ = kLines;
     }
-    return left_ > 0 && left_-- > 0;
+    if (left_ == 0) {
+      return false;
+    }
+    --left_;
+    return true;
   }
 
  private:

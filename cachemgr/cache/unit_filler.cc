@@ -39,7 +39,7 @@ Result<void> UnitFiller::Fill(const image::BlobMap& map, BlobCache& cache, uint3
   if (auto done = decoder_.Decode(view, compressed, window, decoded_); !done) {
     return WithContext(done.error(), fmt::format("unit {}", unit));
   }
-  const Result<void> verified = Verify(map, cache, view);
+  Result<void> verified = Verify(map, cache, view);
   const std::shared_ptr<CacheFile> file = cache.cache_file();
   FLOE_RETURN_IF_ERROR(WritePieces(map, *file));
   cache.MarkPresent(verified_, *file);

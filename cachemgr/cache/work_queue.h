@@ -1,9 +1,7 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <deque>
-#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -44,10 +42,11 @@ class WorkQueue {
   template <typename Predicate>
   void Promote(const Predicate& is_demanded) {
     const MutexLock lock(mutex_);
-    const auto rest = std::stable_partition(prefetch_.begin(), prefetch_.end(),
-                                            [&](const T& item) { return !is_demanded(item); });
-    std::move(rest, prefetch_.end(), std::back_inserter(demand_));
-    prefetch_.erase(rest, prefetch_.end());
+    std::deque<T> rest;
+    for (T& item : prefetch_) {
+      (is_demanded(std::as_const(item)) ? demand_ : rest).push_back(std::move(item));
+    }
+    prefetch_.swap(rest);
   }
   void Close() {
     {

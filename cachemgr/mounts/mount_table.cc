@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cachemgr/channel/plain_mount.h"
 #include "cachemgr/mounts/mount_points.h"
+#include "cachemgr/replace_file.h"
 #include "erofs/reader.h"
 
 namespace floe::cachemgr {
@@ -186,7 +187,7 @@ Result<std::shared_ptr<MountTable::Entry>> MountTable::MountAnew(const MountRequ
   }
   FLOE_RETURN_IF_ERROR(CheckSizes(*bytes, blobs));
   FLOE_RETURN_IF_ERROR(CreateDirectories(directory_ / request.id));
-  FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory_ / request.id / "bootstrap", *bytes));
+  FLOE_RETURN_IF_ERROR(ReplaceFile(directory_ / request.id / "bootstrap", *bytes));
 
   auto entry = std::make_shared<Entry>();
   entry->record = {.id = request.id,
@@ -251,7 +252,7 @@ Result<void> MountTable::Attach(const MountRequest& request,
 }
 
 Result<void> MountTable::WriteRecord(const MountRecord& record) const {
-  return WriteFileAtomically(directory_ / record.id / "record.json", EncodeMountRecord(record));
+  return ReplaceFile(directory_ / record.id / "record.json", EncodeMountRecord(record));
 }
 
 Result<void> MountTable::TakeOff(const MountRecord& record, int flags) {

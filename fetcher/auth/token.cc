@@ -10,7 +10,7 @@ namespace floe::fetcher {
 namespace {
 
 constexpr uint64_t kMaxTokenBytes = 1U << 20U;
-constexpr int64_t kMaxLifetimeSeconds = 24 * 3600;
+constexpr int64_t kMaxLifetimeSeconds = 86400;
 constexpr const char* kClientId = "floe";
 
 std::string Form(std::initializer_list<std::pair<const char*, std::string>> fields) {

@@ -107,7 +107,7 @@ Result<void> CurlTransfer::SetHeaders(const std::string& user_agent) {
       return InvalidArgument("a header that cannot be sent: {}", RedactText(name));
     }
     has_type = has_type || name == "Content-Type";
-    headers_ = curl_slist_append(headers_, (name + ": " + value).c_str());
+    headers_ = curl_slist_append(headers_, fmt::format("{}: {}", name, value).c_str());
   }
   // No round trip for a permission to send, and no type that libcurl makes up.
   headers_ = curl_slist_append(headers_, "Expect:");

@@ -224,7 +224,8 @@ void CurlTransport::Loop::CancelEverything() {
 void CurlTransport::Loop::Poll() {
   Clock::TimePoint now = Clock::Real().Now();
   Clock::TimePoint next = std::min(tasks_->NextTimer(), now + kLongestPoll);
-  auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::max(next - now, now - now));
+  auto wait =
+      std::chrono::ceil<std::chrono::milliseconds>(std::max(next - now, Clock::Duration::zero()));
   (void)curl_multi_poll(multi_.get(), nullptr, 0, static_cast<int>(wait.count()), nullptr);
 }
 

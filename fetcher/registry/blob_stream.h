@@ -52,7 +52,7 @@ class BlobStream {
 
   /// One request from `offset_` on; success when it brought everything.
   Result<void> StreamOnce(const RegistryClient::Sink& sink);
-  RegistryRequest MakeRequest() const;
+  [[nodiscard]] RegistryRequest MakeRequest() const;
   /// Hands chunks to the sink until the call has ended and all is taken, or the sink fails.
   Result<void> Drain(Queue& queue, const CallHandle& call, const RegistryClient::Sink& sink);
 

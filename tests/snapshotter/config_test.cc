@@ -21,7 +21,7 @@ TEST(ConfigTest, EmptyFileHasTheDefaults) {
 TEST(ConfigTest, EveryKeyIsRead) {
   FLOE_ASSERT_OK_AND_ASSIGN(const Config config, ParseConfig(R"(
 log_level = "debug"
-resolve_timeout_seconds = 5
+resolve_timeout_ms = 5000
 [index]
 trust = "bound"
 [registry]
@@ -63,8 +63,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(BadConfig{"a = ", "c.toml: line 1"},
                       BadConfig{"log_level = 1", "log_level: must be a string"},
                       BadConfig{"log_level = \"loud\"", "loud"},
-                      BadConfig{"resolve_timeout_seconds = 0", "from 1 to 600"},
-                      BadConfig{"resolve_timeout_seconds = \"20s\"", "number of seconds"},
+                      BadConfig{"resolve_timeout_ms = 0", "from 1 to 600000"},
+                      BadConfig{"resolve_timeout_ms = \"20s\"", "number of milliseconds"},
                       BadConfig{"index = 3", "unknown key index"},
                       BadConfig{"[index]\ntrust = \"everyone\"", "everyone"},
                       BadConfig{"[registry]\nplain_http = \"reg\"", "list of strings"},

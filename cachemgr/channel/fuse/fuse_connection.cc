@@ -132,7 +132,7 @@ FuseConnection::~FuseConnection() {
   // A reader waits in read(2), which only a request ends: one LOOKUP for each of them. Once the
   // connection is gone (ENODEV) they have all left.
   for (size_t i = 0; i < readers_.size(); ++i) {
-    const UniqueFd none(::openat(mount_.get(), FuseSession::kLeaveName.data(), O_PATH | O_CLOEXEC));
+    const UniqueFd none(::openat(mount_.get(), FuseSession::kLeaveName, O_PATH | O_CLOEXEC));
   }
   readers_.clear();
 }

@@ -103,7 +103,7 @@ Step FuseSession::Lookup(const FuseRequest& request, FuseReplyWriter writer) {
   if (!name || request.node != FUSE_ROOT_ID) {
     return ErrorReply(request, writer, ENOENT);
   }
-  if (*name == kLeaveName) {
+  if (*name == std::string_view(kLeaveName)) {
     Step step = ErrorReply(request, writer, ENOENT);
     step.action = Action::kLeave;
     return step;

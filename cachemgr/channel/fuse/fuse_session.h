@@ -44,7 +44,7 @@ class FuseSession {
   Step Handle(std::span<const std::byte> message, std::span<std::byte> reply);
 
   /// A LOOKUP of this name ends the reader thread that takes it.
-  static constexpr std::string_view kLeaveName = "leave";
+  static constexpr const char* kLeaveName = "leave";
 
  private:
   Step Init(const FuseRequest& request, FuseReplyWriter writer);
