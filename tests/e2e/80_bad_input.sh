@@ -27,15 +27,28 @@ nothing_changed() {
 
 # Refused when it is indexed, when it is mounted (it has no index), and when containerd unpacks it.
 refused_everywhere() {  # NAME PATTERN
+  refused_by_floe "$@"
+  expect_failure "$(digest_of "$1")" lazy_pull "$REG/$1:1"
+  nothing_changed
+}
+digest_of() { describe_image "$bad/$1" | awk '$1 == "layer" {print substr($2, 1, 19); exit}'; }
+refused_by_floe() {
   local digest
-  digest=$(describe_image "$bad/$1" | awk '$1 == "layer" {print $2; exit}')
+  digest=$(digest_of "$1")
   expect_failure "$2" floe index create "$REG/$1:1"
-  grep -q "${digest:7:12}" "$WORK/log/failure.err" || { echo "the message does not name the digest $digest"; return 1; }
+  grep -q "${digest#sha256:}" "$WORK/log/failure.err" || { echo "the message does not name the digest $digest"; return 1; }
   mkdir -p "$WORK/mnt/bad"
   expect_failure . floe mount "$REG/$1:1" "$WORK/mnt/bad" --root "$WORK/mount"
   never mountpoint -q "$WORK/mnt/bad"
   [ ! -e "$WORK/mount/cachemgr.sock" ] || { echo "a private cache manager is left"; return 1; }
-  expect_failure . floe pull --address "$CONTAINERD_SOCK" --namespace "$TESTBED_NAMESPACE" "$REG/$1:1"
+}
+
+# containerd takes the `..` away and unpacks below the root; Floe cannot know that it should, and leaves the layer to it.
+traversal_stays_inside() {
+  refused_by_floe traversal '\.\.'
+  lazy_pull "$REG/traversal:1"
+  expect_equal "$(find "$WORK" -name escaped | grep -cv '/fs/escaped$')" 0 "files outside of a snapshot"
+  cctr images rm --sync "$REG/traversal:1" >/dev/null
   nothing_changed
 }
 
@@ -47,16 +60,16 @@ push_blob truncated-gzip "$bad/truncated.tar.gz" $gzip_type
 push_blob corrupt-gzip "$bad/corrupt.tar.gz" $gzip_type
 push_blob bomb "$bad/bomb.tar.zst" $zstd_type
 
-check "a path that leads out of the root" refused_everywhere traversal '\.\.|outside|traver'
-check "a hard link that leads out of the root" refused_everywhere link-traversal 'link'
+check "a path that leads out of the root" traversal_stays_inside
+check "a hard link that leads out of the root" refused_everywhere link-traversal 'hard'
 check "a hard link to nothing" refused_everywhere missing-link 'link'
 check "hard links in a circle" refused_everywhere cyclic-link 'link'
 check "an absurd size" refused_everywhere absurd-size '.'
-check "a truncated archive" refused_everywhere truncated 'end|trunc|short'
+check "a truncated archive" refused_everywhere truncated 'cut off'
 check "no archive at all" refused_everywhere not-a-tar '.'
 check "a truncated gzip stream" refused_everywhere truncated-gzip 'gzip|deflate|end|trunc'
 check "a corrupt gzip stream" refused_everywhere corrupt-gzip 'gzip|deflate|inflate|crc|corrupt'
-check "a bomb" refused_everywhere bomb 'times its size|larger'
+check "a bomb" refused_everywhere bomb 'decodes to more than'
 
 check "an image that is not there" expect_failure 'not found|NOT_FOUND|404|unknown' floe index create "$REG/nothing:1"
 check "a reference that is none" expect_failure 'reference|invalid' floe mount 'UPPER CASE/..' "$WORK/mnt"
