@@ -119,5 +119,53 @@ changed_after_indexing() {
   cctr images rm --sync "$REG/good:1" >/dev/null
 }
 check "a layer that changed after it was indexed: EIO, then right bytes" changed_after_indexing
+# Indexes that lie. The plain layer's first group is known, so its digest can be found and changed.
+make_image "$bad/plain" --layer "$bad/good.tar:plain"
+push_image "$bad/plain" "$REG/plain:1"
+plain=$(describe_image "$bad/plain" | awk '$1 == "manifest" {print $2}')
+mount_plain() { floe mount "$REG/plain:1" "$WORK/mnt/bad" --root "$WORK/tmp/lying-$1"; }
+unmount_plain() { floe unmount "$WORK/mnt/bad" --root "$WORK/tmp/lying-$1"; }
+
+wrong_group_digest() {
+  floe index create "$REG/plain:1" >/dev/null
+  python3 "$SUPPORT/tamper_index.py" "$REG/plain" "$plain" wrong-group "$bad/good.tar"
+  mount_plain group
+  if sha256sum "$WORK/mnt/bad/dir/file"; then echo "read what does not match its digest"; return 1; fi
+  expect_equal "$(cat "$WORK/mnt/bad/dir/small")" small "a file of another group"
+  unmount_plain group
+}
+# Whatever byte of the tree is wrong: one clear line, or a mount whose reads end.
+damaged_trees() {
+  local seed refused=0
+  for seed in $(seq 1 12); do
+    floe index create "$REG/plain:1" >/dev/null
+    python3 "$SUPPORT/tamper_index.py" "$REG/plain" "$plain" damage "$seed"
+    if mount_plain "$seed" >/dev/null 2>"$WORK/tmp/damaged.err"; then
+      find "$WORK/mnt/bad" -type f -exec timeout 20 cat {} + >/dev/null 2>&1 || [ $? != 124 ]
+      unmount_plain "$seed"
+    else
+      expect_equal "$(grep -c . "$WORK/tmp/damaged.err")" 1 "lines on standard error"
+      cut -c1-200 "$WORK/tmp/damaged.err"
+      refused=$((refused + 1))
+    fi
+    never mountpoint -q "$WORK/mnt/bad"
+  done
+  echo "$refused of 12 refused"
+}
+# The tree object's bytes are not those of its digest: the image is unpacked instead.
+tree_that_is_another() {
+  local tree
+  make_image "$bad/fresh" --layer "$bad/good.tar:zstd"
+  push_image "$bad/fresh" "$REG/fresh:1"
+  tree=$(floe index create --json "$REG/fresh:1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["layers"][0]["tree"])')
+  printf 'X' | dd of="$WORK/registry/docker/registry/v2/blobs/sha256/${tree:7:2}/${tree:7}/data" bs=1 seek=100 conv=notrunc status=none
+  expect_failure "${tree:7:12}" floe mount "$REG/fresh:1" "$WORK/mnt/bad" --root "$WORK/tmp/lying-tree"
+  lazy_pull "$REG/fresh:1" | tee "$WORK/tmp/pull.out"
+  grep -qw unpacked "$WORK/tmp/pull.out"
+  cctr images rm --sync "$REG/fresh:1" >/dev/null
+}
+check "an index with a wrong digest for a group: EIO for that group alone" wrong_group_digest
+check "indexes with a damaged tree" damaged_trees
+check "an index whose tree is not what its digest says" tree_that_is_another
 check "the daemons go on" nothing_changed
 finish
