@@ -10,9 +10,7 @@ target_compile_options(floe_options INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 if(FLOE_SANITIZE)
   target_compile_options(floe_options INTERFACE -fsanitize=${FLOE_SANITIZE} -fno-omit-frame-pointer
-    -fno-sanitize-recover=all
-    # g++ 12 sees uninitialised members of standard containers where the sanitizers' code stands between.
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+    -fno-sanitize-recover=all)
   target_link_options(floe_options INTERFACE -fsanitize=${FLOE_SANITIZE})
 endif()
 
