@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "image/quote.h"
 #include "prepare/image_resolver.h"
 #include "prepare/index_publisher.h"
 
@@ -30,18 +31,19 @@ Result<image::Platform> ChosenPlatform(const std::string& text) {
   return text.empty() ? image::Platform::Host() : image::Platform::Parse(text);
 }
 
+// What both commands work on.
 struct Target {
+  fetcher::Reference reference;
+  image::Platform platform;
   std::unique_ptr<fetcher::RegistryClient> client;
-  prepare::ResolvedImage image;
 };
 
-Result<Target> Resolve(const GlobalOptions& global, const IndexCommandOptions& options) {
-  FLOE_ASSIGN_OR_RETURN(fetcher::Reference reference, fetcher::Reference::Parse(options.reference));
-  FLOE_ASSIGN_OR_RETURN(image::Platform platform, ChosenPlatform(options.platform));
+Result<Target> MakeTarget(const GlobalOptions& global, const IndexCommandOptions& options) {
   Target target;
-  FLOE_ASSIGN_OR_RETURN(target.client, MakeRegistryClient(global, reference.repository.registry));
-  FLOE_ASSIGN_OR_RETURN(target.image, prepare::ResolveImage(*target.client, reference, std::nullopt,
-                                                            platform, Deadline::Infinite()));
+  FLOE_ASSIGN_OR_RETURN(target.reference, fetcher::Reference::Parse(options.reference));
+  FLOE_ASSIGN_OR_RETURN(target.platform, ChosenPlatform(options.platform));
+  FLOE_ASSIGN_OR_RETURN(target.client,
+                        MakeRegistryClient(global, target.reference.repository.registry));
   return target;
 }
 
@@ -61,7 +63,8 @@ Json LayerJson(const prepare::PublishedLayer& layer) {
           {"windows_bytes", layer.windows_bytes},
           {"device_bytes", layer.device_bytes},
           {"units", layer.units},
-          {"inodes", layer.inodes}};
+          {"inodes", layer.inodes},
+          {"reused", layer.reused}};
 }
 
 void PrintPublished(const prepare::PublishedIndex& index, bool json) {
@@ -80,10 +83,10 @@ void PrintPublished(const prepare::PublishedIndex& index, bool json) {
     return;
   }
   for (const prepare::PublishedLayer& layer : index.layers) {
-    fmt::print("layer {}  {} -> tree {}, windows {}, {} units, {} inodes\n",
+    fmt::print("layer {}  {} -> tree {}, windows {}, {} units, {} inodes{}\n",
                layer.layer.hex().substr(0, kShortDigest), FormatBytes(layer.compressed_bytes),
                FormatBytes(layer.tree_bytes), FormatBytes(layer.windows_bytes), layer.units,
-               layer.inodes);
+               layer.inodes, layer.reused ? " (was there)" : "");
   }
   fmt::print("index {}{}\n", index.manifest.ToString(),
              index.used_fallback_tag ? " (listed under the fallback tag)" : "");
@@ -93,7 +96,10 @@ void PrintPublished(const prepare::PublishedIndex& index, bool json) {
 }
 
 Result<void> RunCreate(const GlobalOptions& global, const IndexCommandOptions& options) {
-  FLOE_ASSIGN_OR_RETURN(Target target, Resolve(global, options));
+  FLOE_ASSIGN_OR_RETURN(Target target, MakeTarget(global, options));
+  FLOE_ASSIGN_OR_RETURN(prepare::ResolvedImage image,
+                        prepare::ResolveImage(*target.client, target.reference, std::nullopt,
+                                              target.platform, Deadline::Infinite()));
   prepare::PublishOptions publish;
   publish.indexer.span_bytes = options.span_bytes;
   publish.bind = options.bind || !options.bind_tag.empty();
@@ -101,9 +107,9 @@ Result<void> RunCreate(const GlobalOptions& global, const IndexCommandOptions& o
   publish.store_dir = options.store_dir;
   prepare::PublishedIndex published;
   {
-    ProgressBars bars(LayerLabels(target.image));
+    ProgressBars bars(LayerLabels(image));
     FLOE_ASSIGN_OR_RETURN(published, prepare::CreateIndex(
-                                         *target.client, target.image, publish,
+                                         *target.client, image, publish,
                                          [&](const prepare::Progress& progress) {
                                            bars.Update(progress.layer, progress.bytes_done,
                                                        progress.bytes_total);
@@ -126,6 +132,15 @@ std::string_view OriginName(image::IndexOrigin origin) {
   return "unknown";
 }
 
+// Decoded bytes between two checkpoints, on average: the span the layer was indexed with is a goal.
+uint64_t MeanSpan(const image::LayerIndexData& data) {
+  uint64_t decoded = 0;
+  for (const image::Unit& unit : data.units) {
+    decoded += unit.decoded_length;
+  }
+  return data.units.empty() ? 0 : decoded / data.units.size();
+}
+
 Json ShownLayer(const image::Descriptor& descriptor, const prepare::LayerWithIndex& layer) {
   const image::LayerIndexData& data = layer.index->data();
   uint64_t windows = 0;
@@ -144,15 +159,26 @@ Json ShownLayer(const image::Descriptor& descriptor, const prepare::LayerWithInd
           {"device_bytes", device},
           {"units", data.units.size()},
           {"groups", data.groups.size()},
+          {"mean_span_bytes", MeanSpan(data)},
           {"inodes", data.inodes.size()}};
 }
 
+// Strings come from the index and the manifest: nothing of them may steer the terminal.
+std::string ForTerminal(const Json& value) {
+  if (!value.is_string()) {
+    return value.dump();
+  }
+  const std::string quoted = image::Quote(value.get<std::string>());
+  return quoted.substr(1, quoted.size() - 2);
+}
+
 Result<void> RunShow(const GlobalOptions& global, const IndexCommandOptions& options) {
-  FLOE_ASSIGN_OR_RETURN(Target target, Resolve(global, options));
-  FLOE_ASSIGN_OR_RETURN(prepare::IndexedImage indexed,
-                        prepare::FindIndexes(*target.client, std::move(target.image),
-                                             prepare::IndexTrust::kRepository, options.store_dir,
-                                             Deadline::Infinite()));
+  FLOE_ASSIGN_OR_RETURN(Target target, MakeTarget(global, options));
+  FLOE_ASSIGN_OR_RETURN(
+      prepare::IndexedImage indexed,
+      prepare::ResolveIndexedImage(*target.client, target.reference, std::nullopt, target.platform,
+                                   prepare::IndexTrust::kRepository, options.store_dir,
+                                   Deadline::Infinite()));
   Json layers = Json::array();
   for (size_t i = 0; i < indexed.layers.size(); ++i) {
     layers.push_back(ShownLayer(indexed.image.manifest.layers[i], indexed.layers[i]));
@@ -160,7 +186,7 @@ Result<void> RunShow(const GlobalOptions& global, const IndexCommandOptions& opt
   if (global.json) {
     Json result{{"manifest", indexed.image.manifest_digest.ToString()},
                 {"layers", std::move(layers)}};
-    fmt::print("{}\n", result.dump(2));
+    fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
     return Ok();
   }
   fmt::print("manifest {}\n", indexed.image.manifest_digest.ToString());
@@ -168,8 +194,7 @@ Result<void> RunShow(const GlobalOptions& global, const IndexCommandOptions& opt
     fmt::print("layer {}\n", layer["layer"].get<std::string>());
     for (const auto& [key, value] : layer.items()) {
       if (key != "layer") {
-        fmt::print("  {:<17} {}\n", key,
-                   value.is_string() ? value.get<std::string>() : value.dump());
+        fmt::print("  {:<17} {}\n", key, ForTerminal(value));
       }
     }
   }

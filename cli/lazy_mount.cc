@@ -85,6 +85,18 @@ Result<MountRecord> ReadRecord(const std::filesystem::path& directory) {
   return record;
 }
 
+Result<prepare::IndexedImage> FindIndexes(fetcher::RegistryClient& registry,
+                                          prepare::ResolvedImage image,
+                                          const LazyMountOptions& options, Deadline deadline) {
+  const std::string reference = image.reference.ToString();
+  auto indexed = prepare::FindIndexes(registry, std::move(image), options.trust,
+                                      (options.root / "indexes").native(), deadline);
+  if (!indexed.has_value() && indexed.error().code == ErrorCode::kNotFound) {
+    return NotFound("{}; make one: floe index create {}", indexed.error().message, reference);
+  }
+  return indexed;
+}
+
 std::vector<prepare::PlanLayer> PlanLayers(const prepare::IndexedImage& indexed) {
   std::vector<prepare::PlanLayer> layers;
   for (const prepare::LayerWithIndex& layer : indexed.layers) {
@@ -144,8 +156,7 @@ Result<LazyMountReport> MountImage(fetcher::RegistryClient& registry, prepare::R
   }
   FLOE_RETURN_IF_ERROR(CreateDirectories(options.root));
   FLOE_ASSIGN_OR_RETURN(const auto indexed,
-                        prepare::FindIndexes(registry, std::move(image), options.trust,
-                                             (options.root / "indexes").native(), deadline));
+                        FindIndexes(registry, std::move(image), options, deadline));
   const MountRecord record{
       MountId(directory), directory.native(), indexed.image.reference.ToString(),
       options.cachemgr.empty() ? PrivateCachemgr(options.root).address() : options.cachemgr};

@@ -20,6 +20,7 @@ constexpr int kExitUsage = 2;
 /// They may stand before or after the sub-command.
 void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
   app.fallthrough();
+  options.log_level = "error";  // A command that fails says why in one line; that is enough.
   app.add_flag("--plain-http", options.plain_http_all,
                "The image's registry has no TLS (loopback needs no flag)");
   app.add_option("--plain-http-registry", options.plain_http,

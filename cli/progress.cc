@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -25,7 +26,7 @@ ProgressBars::ProgressBars(std::vector<std::string> labels)
     : terminal_(::isatty(STDERR_FILENO) == 1) {
   MutexLock lock(mutex_);
   for (std::string& label : labels) {
-    transfers_.push_back({std::move(label), 0, 0});
+    transfers_.push_back({.label = std::move(label)});
   }
 }
 
@@ -41,12 +42,28 @@ void ProgressBars::Update(size_t transfer, uint64_t bytes_done, uint64_t bytes_t
   if (transfer >= transfers_.size()) {
     return;
   }
-  transfers_[transfer].done = bytes_done;
-  transfers_[transfer].total = bytes_total;
+  Transfer& changed = transfers_[transfer];
+  changed.done = bytes_done;
+  changed.total = bytes_total;
+  if (terminal_) {
+    UpdateBars(bytes_done == bytes_total);
+  } else {
+    UpdateLines(changed);
+  }
+}
+
+void ProgressBars::UpdateBars(bool complete) {
   auto now = Clock::Real().Now();
-  if (terminal_ && (now >= next_draw_ || bytes_done == bytes_total)) {
+  if (complete || now >= next_draw_) {
     next_draw_ = now + kRedrawInterval;
     Draw();
+  }
+}
+
+void ProgressBars::UpdateLines(Transfer& transfer) {
+  if (transfer.done == transfer.total && !transfer.reported) {
+    transfer.reported = true;
+    fmt::print(stderr, "{}: {}\n", transfer.label, FormatBytes(transfer.total));
   }
 }
 

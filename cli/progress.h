@@ -9,8 +9,9 @@
 
 namespace floe::cli {
 
-/// Progress of several transfers on standard error: bars that redraw on a terminal, nothing
-/// otherwise (results go to standard output either way). Thread-safe.
+/// Progress of several transfers on standard error: bars that redraw on a terminal, otherwise one
+/// line for each transfer when it is complete (results go to standard output either way).
+/// Thread-safe.
 class ProgressBars {
  public:
   /// `labels`: one short text for each transfer.
@@ -25,8 +26,11 @@ class ProgressBars {
   struct Transfer {
     std::string label;
     uint64_t done = 0, total = 0;
+    bool reported = false;  ///< Its plain line was written.
   };
   void Draw() FLOE_REQUIRES(mutex_);
+  void UpdateBars(bool complete) FLOE_REQUIRES(mutex_);
+  void UpdateLines(Transfer& transfer) FLOE_REQUIRES(mutex_);
 
   const bool terminal_;
   Mutex mutex_;

@@ -148,15 +148,16 @@ run_container() {  # SNAPSHOTTER REF COMMAND...
   cctr run --rm --snapshotter "$snapshotter" "$ref" "c$RANDOM$RANDOM" "$@" </dev/null
 }
 
-mount_snapshot() {  # SNAPSHOTTER CHAIN DIR: a read-only view
+# Prepare and not View: ctr protects only what it prepares from the garbage collector.
+mount_snapshot() {  # SNAPSHOTTER CHAIN DIR
   mkdir -p "$3"
-  cctr snapshots --snapshotter "$1" view "view-$(basename "$3")" "$2" >/dev/null
-  cctr snapshots --snapshotter "$1" mounts "$3" "view-$(basename "$3")" >"$WORK/tmp/mount.sh"
+  cctr snapshots --snapshotter "$1" prepare "on-$(basename "$3")" "$2" >/dev/null
+  cctr snapshots --snapshotter "$1" mounts "$3" "on-$(basename "$3")" >"$WORK/tmp/mount.sh"
   bash -e "$WORK/tmp/mount.sh"
 }
 unmount_snapshot() {  # SNAPSHOTTER DIR
   umount "$2"; rmdir "$2"
-  cctr snapshots --snapshotter "$1" remove "view-$(basename "$2")"
+  cctr snapshots --snapshotter "$1" remove "on-$(basename "$2")"
 }
 snapshot_tree() {  # SNAPSHOTTER CHAIN FILE
   local dir=$WORK/mnt/tree-$1-${2##*:}

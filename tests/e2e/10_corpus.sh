@@ -33,12 +33,36 @@ lazy_tree() {  # REF LAYOUT EXPECTED
   same_tree "$WORK/tmp/got" "$3"
 }
 
+# A View; ctr leaves it to the garbage collector until it has a label.
+make_view() {
+  cctr snapshots --snapshotter floe view view "$1" >/dev/null
+  cctr snapshots --snapshotter floe label view containerd.io/gc.root=test >/dev/null
+}
+viewed_tree() {
+  local dir=$WORK/mnt/view
+  mkdir -p "$dir"
+  wait_for "a View that the garbage collector leaves alone" 10 make_view "$(top_chain "$DATA/oci")"
+  cctr snapshots --snapshotter floe mounts "$dir" view >"$WORK/tmp/mount.sh"
+  bash -e "$WORK/tmp/mount.sh"
+  tree "$dir" "$WORK/tmp/got"
+  never touch "$dir/new"
+  umount "$dir"
+  cctr snapshots --snapshotter floe remove view
+  rmdir "$dir"
+  same_tree "$WORK/tmp/got" "$DATA/expected-tree.jsonl"
+}
+
+# Each bootstrap of the snapshotter, with the cache manager's files as its devices.
 bootstraps_pass_fsck() {
-  local file count=0
-  while IFS= read -r file; do
-    fsck.erofs "$file"
+  local plan key devices count=0
+  while IFS= read -r plan; do
+    devices=()
+    for key in $(python3 -c 'import json, sys; print(*(d["key"] for d in json.load(open(sys.argv[1]))["devices"]))' "$plan"); do
+      devices+=("--device=$WORK/cachemgr/blobs/$key/data")
+    done
+    fsck.erofs "${devices[@]}" "$(dirname "$plan")/bootstrap.erofs"
     count=$((count + 1))
-  done < <(find "$WORK" -type f -name '*bootstrap*' -size +0)
+  done < <(find "$WORK/snapshotter" -name plan.json)
   echo "$count bootstraps"
   [ "$count" -ge 2 ]
 }
@@ -56,6 +80,7 @@ check "floe index create: the edge cases" make_index edge:1
 check "floe mount: the corpus's tree is containerd's" mounted_tree "$REG/corpus:7" "$DATA/expected-tree.jsonl"
 check "floe mount: the edge cases' tree is containerd's" mounted_tree "$REG/edge:1" "$DATA/expected-edge.jsonl"
 check "lazy pull: the corpus's tree is containerd's" lazy_tree "$REG/corpus:7" "$DATA/oci" "$DATA/expected-tree.jsonl"
+check "a View: the corpus's tree, read-only" viewed_tree
 check "lazy pull: the edge cases' tree is containerd's" lazy_tree "$REG/edge:1" "$DATA/oci-edge" "$DATA/expected-edge.jsonl"
 check "fsck.erofs accepts the bootstraps" bootstraps_pass_fsck
 check "removing the images removes snapshots and mounts" removal_leaves_nothing

@@ -48,7 +48,7 @@ run_again() {
 }
 check "a second run needs no registry" run_again
 
-cctr containers create --snapshotter floe "$LINK/python:1" survivor python3 -c "$PROGRAM"
+cctr containers create --snapshotter floe -- "$LINK/python:1" survivor python3 -c "$PROGRAM"
 
 reboot() {  # every process ended, every mount gone
   local name

@@ -43,7 +43,7 @@ lazy_on_unpacked() {  # NAME SEED UNPACKED EXPECTED
 
 # The same changes through a container's snapshot on both snapshotters, committed and looked at.
 change_tree() {
-  (cd "$1" && rm -r many && echo new >sizes/new && mkdir opaque/again && chmod 0700 modes && ln links/target links/hard3 && rm links/hard1)
+  (cd "$1" && rm -r many && echo new >sizes/new && mkdir opaque/again && chmod 0700 modes && ln links/target links/hard3 && rm links/rel)
 }
 committed_on() {  # SNAPSHOTTER PARENT FILE
   local dir=$WORK/mnt/commit-$1

@@ -20,8 +20,8 @@ namespace {
 
 using Layers = std::vector<std::pair<Digest, ArtifactLayer>>;
 
-// Lets calls through only when `wanted` of those it is asked to hold have come: what waits for each
-// other's end would never pass, and is told apart by the time limit.
+// Holds each call until `wanted` of them have come. Calls that come one after the other's end never
+// meet: the first gives up after a time limit that calls at the same time do not get near.
 class Meeting {
  public:
   explicit Meeting(int wanted) : wanted_(wanted) {}
@@ -30,17 +30,14 @@ class Meeting {
     MutexLock lock(mutex_);
     ++come_;
     changed_.NotifyAll();
-    const auto limit = Clock::Real().Now() + std::chrono::seconds(20);
-    while (come_ < wanted_) {
-      if (!changed_.WaitUntil(mutex_, limit)) {
-        return;
-      }
+    const auto limit = Clock::Real().Now() + std::chrono::seconds(5);
+    while (come_ < wanted_ && !missed_) {
+      missed_ = !changed_.WaitUntil(mutex_, limit);
     }
-    met_ = true;
   }
   bool met() {
     MutexLock lock(mutex_);
-    return met_;
+    return come_ >= wanted_ && !missed_;
   }
 
  private:
@@ -48,7 +45,7 @@ class Meeting {
   Mutex mutex_;
   CondVar changed_;
   int come_ FLOE_GUARDED_BY(mutex_) = 0;
-  bool met_ FLOE_GUARDED_BY(mutex_) = false;
+  bool missed_ FLOE_GUARDED_BY(mutex_) = false;
 };
 
 class FindIndexesTest : public ::testing::Test {
@@ -327,24 +324,42 @@ class LyingBoundIndexTest : public FindIndexesTest {
     Publish();
     Layers layers = GoodLayers();
     std::swap(layers[0].second, layers[1].second);
+    lying_ = Bind(layers, fixture_.manifest, 0);
+  }
+
+  // Binds such an artifact under the tag "lying"; only the OCI index names it, no referrers list.
+  Digest Bind(const Layers& layers, const Digest& subject, uint64_t extra_size) {
     const std::string artifact =
-        WriteIndexArtifact(fixture_.manifest, kManifestType, image_.manifest_bytes.size(), layers);
-    // Not listed as a referrer: only the OCI index names it.
+        WriteIndexArtifact(subject, kManifestType, image_.manifest_bytes.size(), layers);
     registry().EnableReferrersApi(false);
-    lying_ = registry().AddManifest(repository(), "", kManifestType, artifact);
+    const Digest digest = registry().AddManifest(repository(), "", kManifestType, artifact);
     registry().EnableReferrersApi(true);
     image::Descriptor image;
     image.media_type = kManifestType;
     image.digest = fixture_.manifest;
     image.size_bytes = image_.manifest_bytes.size();
     image.platform = LinuxOn("amd64");
-    FLOE_ASSERT_OK_AND_ASSIGN(std::string index,
-                              WriteBoundIndex("", "", image, {lying_, artifact.size()}));
-    registry().AddManifest(repository(), "lying", kIndexType, index);
+    auto index = WriteBoundIndex("", "", image, {digest, artifact.size() + extra_size});
+    EXPECT_TRUE(index.has_value());
+    registry().AddManifest(repository(), "lying", kIndexType, index.value_or(""));
+    return digest;
   }
 
   Digest lying_;
 };
+
+TEST_F(LyingBoundIndexTest, OfAnotherImageIsDataLoss) {
+  const Digest other = Digest::Of("another image");
+  Bind(GoodLayers(), other, 0);
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kBound, "", "lying"), ErrorCode::kDataLoss,
+                    other.ToString());
+}
+
+TEST_F(LyingBoundIndexTest, OfAnotherSizeThanItsDescriptorIsDataLoss) {
+  const Digest bound = Bind(GoodLayers(), fixture_.manifest, 1);
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kBound, "", "lying"), ErrorCode::kDataLoss,
+                    bound.ToString());
+}
 
 TEST_F(LyingBoundIndexTest, IsSkippedForAReferrerWhenTrusted) {
   FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found,
