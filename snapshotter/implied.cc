@@ -4,13 +4,12 @@
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <map>
-#include <optional>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -29,7 +28,7 @@ struct Metadata {
 /// A directory of the tree that is being built.
 struct TreeNode {
   std::map<std::string, TreeNode> children;
-  std::optional<Metadata> metadata;  ///< None: only the parent of one that has.
+  std::unique_ptr<Metadata> metadata;  ///< Null: only the parent of one that has.
 };
 
 // Overlayfs's own marks are not a directory's metadata.
@@ -70,28 +69,29 @@ int OpenInRoot(int root, const std::string& path) {
   return static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how)));
 }
 
-// As containerd looks for it: the topmost lower directory that has the path decides.
-Result<std::optional<Metadata>> FindBelow(const std::string& path,
-                                          std::span<const UniqueFd> roots) {
+// As containerd looks for it: the topmost lower directory that has the path decides. Null: none
+// has it as a directory.
+Result<std::unique_ptr<Metadata>> FindBelow(const std::string& path,
+                                            std::span<const UniqueFd> roots) {
   for (const UniqueFd& root : roots) {
     const UniqueFd directory(OpenInRoot(root.get(), path));
     if (!directory.valid() && errno == ENOENT) {
       continue;
     }
     if (!directory.valid() && (errno == ENOTDIR || errno == ELOOP)) {
-      return std::optional<Metadata>();
+      return std::unique_ptr<Metadata>();
     }
     if (!directory.valid()) {
       return ErrnoError(errno, "open lower directory " + path);
     }
-    Metadata found;
-    if (::fstat(directory.get(), &found.status) != 0) {
+    auto found = std::make_unique<Metadata>();
+    if (::fstat(directory.get(), &found->status) != 0) {
       return ErrnoError(errno, "stat lower directory " + path);
     }
-    FLOE_ASSIGN_OR_RETURN(found.xattrs, ReadXattrs(directory.get(), path));
-    return std::optional<Metadata>(std::move(found));
+    FLOE_ASSIGN_OR_RETURN(found->xattrs, ReadXattrs(directory.get(), path));
+    return found;
   }
-  return std::optional<Metadata>();
+  return std::unique_ptr<Metadata>();
 }
 
 TreeNode& NodeAt(TreeNode& root, std::string_view path) {
@@ -133,7 +133,7 @@ class IndexBuilder {
     }
   }
 
-  void SetMetadata(image::Inode& inode, const std::optional<Metadata>& metadata) {
+  void SetMetadata(image::Inode& inode, const std::unique_ptr<Metadata>& metadata) {
     constexpr uint32_t kDefaultMode = S_IFDIR | 0755;
     if (!metadata) {
       inode.mode = kDefaultMode;
@@ -175,7 +175,7 @@ Result<std::shared_ptr<const image::LayerIndex>> ReadImpliedDirectories(
   TreeNode tree;
   bool any = false;
   for (const std::string& path : paths) {
-    FLOE_ASSIGN_OR_RETURN(std::optional<Metadata> below, FindBelow(path, roots));
+    FLOE_ASSIGN_OR_RETURN(std::unique_ptr<Metadata> below, FindBelow(path, roots));
     if (below) {
       NodeAt(tree, path).metadata = std::move(below);
       any = true;
