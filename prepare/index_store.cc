@@ -93,9 +93,6 @@ bool IndexStore::Has(const std::string& scope, const Digest& layer) const {
 
 Result<StoredTree> IndexStore::Get(const std::string& scope, const Digest& layer) const {
   if (root_.empty()) {
-    return NotFound("no index store");
-  }
-  if (root_.empty()) {
     return NotFound("no store");
   }
   auto entry = ReadEntry(Stem(scope, layer));
@@ -111,9 +108,6 @@ Result<StoredTree> IndexStore::Get(const std::string& scope, const Digest& layer
 
 Result<void> IndexStore::Put(const std::string& scope, const Digest& layer,
                              const StoredTree& tree) const {
-  if (root_.empty()) {
-    return Ok();
-  }
   if (root_.empty()) {
     return Ok();
   }

@@ -26,7 +26,6 @@ struct StoredTree {
 /// With an empty root it holds and keeps nothing.
 class IndexStore {
  public:
-  /// An empty `root` keeps and finds nothing.
   explicit IndexStore(std::filesystem::path root) : root_(std::move(root)) {}
 
   static std::string LocalScope() { return "local"; }
