@@ -22,7 +22,7 @@ struct Release {
 };
 
 // What changed when, in the configuration that matters here.
-constexpr Release kCapabilities{1, 7};  // remap-ids
+constexpr Release kProxyDetails{1, 7};  // exports and capabilities of proxy plugins
 constexpr Release kSplitCri{2, 0};      // io.containerd.cri.v1.images
 constexpr Release kLazyTransfer{2, 1};  // the transfer service knows remote snapshots
 
@@ -56,6 +56,15 @@ Finding ExamineTransferExport(const client::Plugin& plugin) {
               fmt::format("pulls of ctr and nerdctl are not lazy: add {} = \"true\" to "
                           "[proxy_plugins.{}.exports]",
                           kAnnotationsExport, plugin.id));
+}
+
+Finding ExamineRoot(const client::Plugin& plugin) {
+  return HasExport(plugin, "root", "")
+             ? Make("exports.root", Verdict::kGood, plugin.exports.at("root"))
+             : Make("exports.root", Verdict::kNote,
+                    fmt::format("the kubelet cannot measure the images' file system: add root = "
+                                "the snapshotter's directory to [proxy_plugins.{}.exports]",
+                                plugin.id));
 }
 
 Finding ExamineRemapIds(const client::Plugin& plugin) {
@@ -187,8 +196,10 @@ std::vector<Finding> ExamineChannels(const Result<cachemgr::v1::ProbeReply>& pro
   bool any = false;
   for (const auto& channel : probe->channels()) {
     any = any || channel.usable();
+    const bool silent = channel.usable() && channel.detail().empty();
     findings.push_back({kCacheManager, "channel " + channel.name(),
-                        channel.usable() ? Verdict::kGood : Verdict::kNote, channel.detail()});
+                        channel.usable() ? Verdict::kGood : Verdict::kNote,
+                        silent ? "works" : channel.detail()});
   }
   if (!any) {
     findings.push_back({kCacheManager, "channels", Verdict::kMissing,
@@ -220,17 +231,11 @@ std::vector<Finding> ExaminePlugins(const std::string& version,
     return findings;
   }
   findings.push_back(Make("plugin", Verdict::kGood, snapshotter + " is loaded"));
-  findings.push_back(
-      HasExport(*plugin, "root", "")
-          ? Make("exports.root", Verdict::kGood, plugin->exports.at("root"))
-          : Make("exports.root", Verdict::kNote,
-                 fmt::format("the kubelet cannot measure the images' file system: add root = "
-                             "the snapshotter's directory to [proxy_plugins.{}.exports]",
-                             snapshotter)));
   if (release >= kLazyTransfer) {
     findings.push_back(ExamineTransferExport(*plugin));
   }
-  if (release >= kCapabilities) {
+  if (release >= kProxyDetails) {
+    findings.push_back(ExamineRoot(*plugin));
     findings.push_back(ExamineRemapIds(*plugin));
   }
   return findings;

@@ -25,7 +25,7 @@ for stage in $CHOSEN; do
   [[ " ${STAGES[*]} " == *" $stage "* ]] || { echo "no such stage: $stage" >&2; exit 2; }
 done
 
-REPORTS=$(mktemp -d "${TMPDIR:-/tmp}/floe-tests.XXXXXX")
+REPORTS=$(mktemp -d /var/tmp/floe-tests.XXXXXX)   # not /tmp, which the end-to-end tests replace
 export FLOE_RESULTS=$REPORTS/results
 : >"$FLOE_RESULTS"
 trap 'rm -rf "$REPORTS"' EXIT
@@ -46,10 +46,11 @@ unit_tests() {  # PRESET
   mkdir -p "$dir"
   before=$(grep -c ^FAIL "$FLOE_RESULTS")
   GTEST_OUTPUT="json:$dir/" ctest --preset "$1" --output-on-failure -j"$JOBS" >"$REPORTS/ctest.log" 2>&1 || status=$?
-  tests/support/gtest_results.py "$dir" "$1" >>"$FLOE_RESULTS"
-  if [ $status = 0 ]; then tail -5 "$REPORTS/ctest.log"; return 0; fi
-  grep -vE '^\[ +(RUN|OK) ' "$REPORTS/ctest.log" | tail -80
-  [ "$(grep -c ^FAIL "$FLOE_RESULTS")" -gt "$before" ] || return 1
+  tests/support/gtest_results.py "$dir" "$1" >>"$FLOE_RESULTS"   # failures in full on standard error
+  sed -n '/tests passed/,$p' "$REPORTS/ctest.log"
+  if [ $status = 0 ] || [ "$(grep -c ^FAIL "$FLOE_RESULTS")" -gt "$before" ]; then return $status; fi
+  grep -E -A30 'ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error|\*\*\*Exception|Timeout' "$REPORTS/ctest.log" | head -120
+  return 1
 }
 
 stage_format() {
@@ -90,7 +91,18 @@ stage_tidy() {
   return 1
 }
 
-stage_gosuite() { tests/e2e/gosuite/run.sh; }
+stage_gosuite() {
+  local status=0 line name
+  build release >/dev/null || return 1
+  tests/e2e/gosuite/run.sh >"$REPORTS/gosuite.log" 2>&1 || status=$?
+  if [ $status != 0 ]; then tail -100 "$REPORTS/gosuite.log"; fi
+  while read -r line; do
+    name=${line#*: }
+    result "${line%%:*}" "gosuite: ${name% (*}"
+  done < <(sed -nE 's/^ +--- (PASS|FAIL|SKIP): [^/ ]+\/(.*)/\1: \2/p' "$REPORTS/gosuite.log")
+  tail -1 "$REPORTS/gosuite.log"
+  return $status
+}
 
 stage_e2e() {
   local script status

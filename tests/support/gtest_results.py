@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns GoogleTest's JSON reports into lines of results. usage: gtest_results.py DIR PREFIX >> RESULTS
 
-One line for each test: PASS|FAIL|SKIP <tab> PREFIX: Suite.Name <tab> detail.
+One line for each test: PASS|FAIL|SKIP <tab> PREFIX: Suite.Name <tab> detail. Failures stand in full on standard error.
 """
 import json
 import os
@@ -27,6 +27,8 @@ def main():
             for test in suite["testsuite"]:
                 kind, detail = outcome(test)
                 print(kind, f"{prefix}: {suite['name']}.{test['name']}", detail, sep="\t")
+                for failure in test.get("failures", []):
+                    print(f"{suite['name']}.{test['name']}: {failure['failure']}", file=sys.stderr)
 
 
 if __name__ == "__main__":
