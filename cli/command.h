@@ -8,9 +8,9 @@
 #include "base/result.h"
 #include "fetcher/registry_client.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's name.
 class App;
-}
+}  // namespace CLI
 
 namespace floe::cli {
 

@@ -49,6 +49,7 @@ Result<Target> MakeTarget(const GlobalOptions& global, const IndexCommandOptions
 
 std::vector<std::string> LayerLabels(const prepare::ResolvedImage& image) {
   std::vector<std::string> labels;
+  labels.reserve(image.manifest.layers.size());
   for (const image::Descriptor& layer : image.manifest.layers) {
     labels.push_back("layer " + layer.digest.hex().substr(0, kShortDigest));
   }

@@ -99,6 +99,7 @@ Result<prepare::IndexedImage> FindIndexes(fetcher::RegistryClient& registry,
 
 std::vector<prepare::PlanLayer> PlanLayers(const prepare::IndexedImage& indexed) {
   std::vector<prepare::PlanLayer> layers;
+  layers.reserve(indexed.layers.size());
   for (const prepare::LayerWithIndex& layer : indexed.layers) {
     layers.push_back({layer.index, {indexed.image.reference.repository}});
   }

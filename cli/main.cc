@@ -42,8 +42,6 @@ int ReportParseError(const CLI::App& app, const CLI::ParseError& error) {
   return kExitUsage;
 }
 
-}  // namespace
-
 int Run(int argc, char** argv) {
   CLI::App app{"Floe: images that start before they are downloaded"};
   app.set_version_flag("--version", std::string("floe ") + FLOE_VERSION);
@@ -74,6 +72,7 @@ int Run(int argc, char** argv) {
   return kExitOk;
 }
 
+}  // namespace
 }  // namespace floe::cli
 
 int main(int argc, char** argv) {

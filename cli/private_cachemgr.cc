@@ -22,8 +22,6 @@
 #include "base/file.h"
 #include "client/cachemgr_client.h"
 
-extern char** environ;
-
 namespace floe::cli {
 namespace {
 
@@ -91,7 +89,7 @@ Result<std::filesystem::path> ProgramBesideThisOne(const std::string& name) {
   if (error) {
     return ErrnoError(error.value(), "read /proc/self/exe");
   }
-  const auto program = self.parent_path() / name;
+  auto program = self.parent_path() / name;
   if (::access(program.c_str(), X_OK) != 0) {
     return ErrnoError(errno, program.native());
   }

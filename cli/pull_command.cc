@@ -41,6 +41,7 @@ const char* OutcomeName(LayerOutcome outcome) {
 
 std::vector<std::string> ProgressLabels(const prepare::ResolvedImage& image) {
   std::vector<std::string> labels;
+  labels.reserve(image.manifest.layers.size());
   for (const image::Descriptor& layer : image.manifest.layers) {
     labels.push_back("layer " + layer.digest.hex().substr(0, kShortDigest));
   }
