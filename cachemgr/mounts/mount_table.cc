@@ -152,6 +152,10 @@ Result<MountOutcome> MountTable::Mount(const MountRequest& request) {
       if (!SameImage(known->record, request, target)) {
         return AlreadyExists("mount {} is live with another image or target", request.id);
       }
+      // Where the blobs are may have changed all the same.
+      for (const DeviceRequest& device : request.devices) {
+        FLOE_RETURN_IF_ERROR(blobs_.Acquire(device));
+      }
       return MountOutcome{.channel = known->record.channel, .already_mounted = true};
     }
     LogInfo("dead mount detached id={} target={}", request.id, known->record.target);

@@ -68,6 +68,34 @@ TEST_P(OnDemandKernelTest, MountingTheSameAgainChangesNothing) {
   FLOE_ASSERT_OK(manager_->Unmount("image", false));
 }
 
+TEST_P(OnDemandKernelTest, AMountLearnsNewSources) {
+  MountRequest request = Request();
+  request.devices[0].sources.clear();
+  FLOE_ASSERT_OK(manager_->Mount(request));
+  EXPECT_FALSE(ReadMounted(0).has_value());
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome again, manager_->Mount(Request()));
+  EXPECT_TRUE(again.already_mounted);
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string bytes, ReadMounted(0));
+  EXPECT_EQ(bytes, Expected(0));
+}
+
+TEST_P(OnDemandKernelTest, OtherUsersReadTheMount) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd directory, OpenFile(target(), O_RDONLY | O_DIRECTORY));
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {  // Only system calls from here on.
+    constexpr uid_t kNobody = 65534;
+    std::array<char, 4096> bytes{};
+    const bool right = ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0;
+    const int fd = right ? ::openat(directory.get(), "f1", O_RDONLY) : -1;
+    ::_exit(::read(fd, bytes.data(), bytes.size()) == 4096 ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_P(OnDemandKernelTest, AFailedFetchIsEioAndTheNextReadTriesAgain) {
   FLOE_ASSERT_OK(manager_->Mount(Request()));
   client_->SetScript([](const auto&) { return Unavailable("the registry is away"); });
@@ -179,6 +207,27 @@ TEST_P(OnDemandKernelTest, AKilledManagerFailsPendingReadsWithEio) {
   EXPECT_EQ(read.error().os_errno, EIO);
   EXPECT_EQ(ReadMounted(4).error().os_errno, EIO);
   EXPECT_EQ(::umount2(target().c_str(), 0), 0);
+}
+
+TEST_F(KernelTest, AFullCacheFileSystemFailsReadsUntilThereIsRoom) {
+  // EROFS takes no files of a tmpfs, so this is also the way to loop devices by itself.
+  if (auto can = CanUseChannel("fuse-loop"); !can) {
+    GTEST_SKIP() << can.error().message;
+  }
+  FLOE_ASSERT_OK(CreateDirectories(directory_ / "root"));
+  const std::filesystem::path root = directory_ / "root";
+  ASSERT_EQ(::mount("tmpfs", root.c_str(), "tmpfs", 0, "size=256k,mode=0700"), 0);
+  StartManager();
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  const auto failed = ReadMounted(3);
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_EQ(failed.error().os_errno, EIO);
+  EXPECT_EQ(manager_->counters().integrity_errors, 0U);
+  ASSERT_EQ(::mount("tmpfs", root.c_str(), "tmpfs", MS_REMOUNT, "size=8m"), 0);
+  ReadEverything();
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+  StopManager();
+  EXPECT_EQ(::umount2(root.c_str(), MNT_DETACH), 0);
 }
 
 TEST_F(KernelTest, CompleteMountsReadDirectlyWithALargeReadAhead) {
