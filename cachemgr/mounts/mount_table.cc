@@ -214,30 +214,16 @@ Result<void> MountTable::Attach(const MountRequest& request,
   }
   const bool plain =
       std::ranges::all_of(blobs, [](const auto& blob) { return blob->cache().complete(); });
-  MountSpec spec{.bootstrap = directory_ / request.id / "bootstrap",
-                 .bootstrap_digest = request.bootstrap_digest,
-                 .target = entry.record.target};
   OnDemandChannel* channel = nullptr;
   if (!plain) {
     FLOE_ASSIGN_OR_RETURN(channel, channels_.OnDemand());
   }
   entry.record.channel = plain ? kPlainChannel : std::string(channel->name());
+  MountSpec spec{.bootstrap = directory_ / request.id / "bootstrap",
+                 .bootstrap_digest = request.bootstrap_digest,
+                 .target = entry.record.target};
   for (const auto& blob : blobs) {
-    MountDevice device{.key = blob->map().key(),
-                       .size_bytes = AlignUp(blob->map().device_size_bytes(), kBlockBytes),
-                       .data_fd = blob->cache().data_fd()};
-    const bool as_plain_file =
-        plain || (blob->cache().complete() && channel->MixesWithPlainFiles());
-    if (!as_plain_file) {
-      FLOE_ASSIGN_OR_RETURN(auto registration, channel->Register({.key = device.key,
-                                                                  .size_bytes = device.size_bytes,
-                                                                  .data_fd = device.data_fd},
-                                                                 blob));
-      device.registration = registration.get();
-      entry.registrations.push_back(std::move(registration));
-    } else {
-      entry.registrations.push_back(nullptr);
-    }
+    FLOE_ASSIGN_OR_RETURN(MountDevice device, AddDevice(channel, blob, entry));
     spec.devices.push_back(std::move(device));
   }
   // The record first: a mount that nobody remembers could not be taken off.
@@ -253,6 +239,23 @@ Result<void> MountTable::Attach(const MountRequest& request,
     return written;
   }
   return Ok();
+}
+
+Result<MountDevice> MountTable::AddDevice(OnDemandChannel* channel,
+                                          const std::shared_ptr<Blob>& blob, Entry& entry) {
+  MountDevice device{.key = blob->map().key(),
+                     .size_bytes = AlignUp(blob->map().device_size_bytes(), kBlockBytes),
+                     .data_fd = blob->cache().data_fd()};
+  std::unique_ptr<DeviceRegistration> registration;
+  if (channel != nullptr && !(blob->cache().complete() && channel->MixesWithPlainFiles())) {
+    FLOE_ASSIGN_OR_RETURN(
+        registration,
+        channel->Register(
+            {.key = device.key, .size_bytes = device.size_bytes, .data_fd = device.data_fd}, blob));
+    device.registration = registration.get();
+  }
+  entry.registrations.push_back(std::move(registration));
+  return device;
 }
 
 Result<void> MountTable::WriteRecord(const MountRecord& record) const {
@@ -303,11 +306,13 @@ std::vector<MountStatus> MountTable::List() const {
   std::vector<std::shared_ptr<const Entry>> entries;
   {
     const MutexLock lock(mutex_);
+    entries.reserve(entries_.size());
     for (const auto& [id, entry] : entries_) {
       entries.push_back(entry);
     }
   }
   std::vector<MountStatus> list;
+  list.reserve(entries.size());
   for (const auto& entry : entries) {
     list.push_back({.record = entry->record, .live = IsLive(entry->record)});
   }

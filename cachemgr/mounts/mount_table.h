@@ -66,6 +66,9 @@ class MountTable {
   Result<std::shared_ptr<Entry>> MountAnew(const MountRequest& request, const std::string& target);
   Result<void> Attach(const MountRequest& request, const std::vector<std::shared_ptr<Blob>>& blobs,
                       Entry& entry);
+  /// Registers the blob if `channel` (null: all are complete) has to serve it.
+  static Result<MountDevice> AddDevice(OnDemandChannel* channel, const std::shared_ptr<Blob>& blob,
+                                       Entry& entry);
   Result<void> WriteRecord(const MountRecord& record) const;
   /// Takes our mount off the record's target if it is there. FailedPrecondition: busy.
   static Result<void> TakeOff(const MountRecord& record, int flags);
