@@ -1,7 +1,5 @@
 #include "cli/image_source.h"
 
-#include <optional>
-
 #include <CLI/CLI.hpp>
 
 namespace floe::cli {
@@ -11,18 +9,26 @@ void ImageSource::AddTo(CLI::App& command) {
   command.add_option("--platform", platform, "os/architecture[/variant]; default: this host");
 }
 
-Result<ImageSource::Opened> ImageSource::Open(const GlobalOptions& options,
-                                              Deadline deadline) const {
-  FLOE_ASSIGN_OR_RETURN(const auto parsed, fetcher::Reference::Parse(reference));
-  image::Platform wanted = image::Platform::Host();
+Result<ImageSource::Target> ImageSource::Locate(const GlobalOptions& options) const {
+  Target target;
+  FLOE_ASSIGN_OR_RETURN(target.reference, fetcher::Reference::Parse(reference));
+  target.platform = image::Platform::Host();
   if (!platform.empty()) {
-    FLOE_ASSIGN_OR_RETURN(wanted, image::Platform::Parse(platform));
+    FLOE_ASSIGN_OR_RETURN(target.platform, image::Platform::Parse(platform));
   }
-  Opened opened;
-  FLOE_ASSIGN_OR_RETURN(opened.registry, MakeRegistryClient(options, parsed.repository.registry));
-  FLOE_ASSIGN_OR_RETURN(opened.image, prepare::ResolveImage(*opened.registry, parsed, std::nullopt,
-                                                            wanted, deadline));
-  return opened;
+  FLOE_ASSIGN_OR_RETURN(target.registry,
+                        MakeRegistryClient(options, target.reference.repository.registry));
+  return target;
+}
+
+std::vector<std::string> LayerLabels(const prepare::ResolvedImage& image) {
+  constexpr size_t kShortDigest = 12;
+  std::vector<std::string> labels;
+  labels.reserve(image.manifest.layers.size());
+  for (const image::Descriptor& layer : image.manifest.layers) {
+    labels.push_back("layer " + layer.digest.hex().substr(0, kShortDigest));
+  }
+  return labels;
 }
 
 }  // namespace floe::cli

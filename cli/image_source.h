@@ -2,11 +2,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "cli/command.h"
+#include "fetcher/reference.h"
 #include "fetcher/registry_client.h"
+#include "image/manifest.h"
 #include "prepare/image_resolver.h"
 
 namespace floe::cli {
@@ -19,12 +21,16 @@ struct ImageSource {
   /// Adds REF and --platform. This object must outlive the parsing.
   void AddTo(CLI::App& command);
 
-  struct Opened {
+  /// What the command line said, parsed; nothing was asked of the registry yet.
+  struct Target {
     std::unique_ptr<fetcher::RegistryClient> registry;
-    prepare::ResolvedImage image;
+    fetcher::Reference reference;
+    image::Platform platform;
   };
-  /// Asks the registry for manifest and config.
-  [[nodiscard]] Result<Opened> Open(const GlobalOptions& options, Deadline deadline) const;
+  [[nodiscard]] Result<Target> Locate(const GlobalOptions& options) const;
 };
+
+/// One label a layer, for ProgressBars.
+std::vector<std::string> LayerLabels(const prepare::ResolvedImage& image);
 
 }  // namespace floe::cli

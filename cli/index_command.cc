@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/image_source.h"
 #include "cli/progress.h"
 #include "image/quote.h"
 #include "prepare/image_resolver.h"
@@ -19,42 +20,12 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kShortDigest = 12;
 
 struct IndexCommandOptions {
-  std::string reference;
-  std::string platform;
+  ImageSource image;
   uint64_t span_bytes = image::IndexerOptions{}.span_bytes;
   bool bind = false;
   std::string bind_tag;
   std::string store_dir;
 };
-
-Result<image::Platform> ChosenPlatform(const std::string& text) {
-  return text.empty() ? image::Platform::Host() : image::Platform::Parse(text);
-}
-
-// What both commands work on.
-struct Target {
-  fetcher::Reference reference;
-  image::Platform platform;
-  std::unique_ptr<fetcher::RegistryClient> client;
-};
-
-Result<Target> MakeTarget(const GlobalOptions& global, const IndexCommandOptions& options) {
-  Target target;
-  FLOE_ASSIGN_OR_RETURN(target.reference, fetcher::Reference::Parse(options.reference));
-  FLOE_ASSIGN_OR_RETURN(target.platform, ChosenPlatform(options.platform));
-  FLOE_ASSIGN_OR_RETURN(target.client,
-                        MakeRegistryClient(global, target.reference.repository.registry));
-  return target;
-}
-
-std::vector<std::string> LayerLabels(const prepare::ResolvedImage& image) {
-  std::vector<std::string> labels;
-  labels.reserve(image.manifest.layers.size());
-  for (const image::Descriptor& layer : image.manifest.layers) {
-    labels.push_back("layer " + layer.digest.hex().substr(0, kShortDigest));
-  }
-  return labels;
-}
 
 Json LayerJson(const prepare::PublishedLayer& layer) {
   return {{"layer", layer.layer.ToString()},
@@ -97,9 +68,9 @@ void PrintPublished(const prepare::PublishedIndex& index, bool json) {
 }
 
 Result<void> RunCreate(const GlobalOptions& global, const IndexCommandOptions& options) {
-  FLOE_ASSIGN_OR_RETURN(Target target, MakeTarget(global, options));
+  FLOE_ASSIGN_OR_RETURN(const ImageSource::Target target, options.image.Locate(global));
   FLOE_ASSIGN_OR_RETURN(prepare::ResolvedImage image,
-                        prepare::ResolveImage(*target.client, target.reference, std::nullopt,
+                        prepare::ResolveImage(*target.registry, target.reference, std::nullopt,
                                               target.platform, Deadline::Infinite()));
   prepare::PublishOptions publish;
   publish.indexer.span_bytes = options.span_bytes;
@@ -110,7 +81,7 @@ Result<void> RunCreate(const GlobalOptions& global, const IndexCommandOptions& o
   {
     ProgressBars bars(LayerLabels(image));
     FLOE_ASSIGN_OR_RETURN(published, prepare::CreateIndex(
-                                         *target.client, image, publish,
+                                         *target.registry, image, publish,
                                          [&](const prepare::Progress& progress) {
                                            bars.Update(progress.layer, progress.bytes_done,
                                                        progress.bytes_total);
@@ -174,12 +145,12 @@ std::string ForTerminal(const Json& value) {
 }
 
 Result<void> RunShow(const GlobalOptions& global, const IndexCommandOptions& options) {
-  FLOE_ASSIGN_OR_RETURN(Target target, MakeTarget(global, options));
+  FLOE_ASSIGN_OR_RETURN(const ImageSource::Target target, options.image.Locate(global));
   FLOE_ASSIGN_OR_RETURN(
       prepare::IndexedImage indexed,
-      prepare::ResolveIndexedImage(*target.client, target.reference, std::nullopt, target.platform,
-                                   prepare::IndexTrust::kRepository, options.store_dir,
-                                   Deadline::Infinite()));
+      prepare::ResolveIndexedImage(*target.registry, target.reference, std::nullopt,
+                                   target.platform, prepare::IndexTrust::kRepository,
+                                   options.store_dir, Deadline::Infinite()));
   Json layers = Json::array();
   for (size_t i = 0; i < indexed.layers.size(); ++i) {
     layers.push_back(ShownLayer(indexed.image.manifest.layers[i], indexed.layers[i]));
@@ -211,9 +182,7 @@ void AddIndexCommands(CLI::App& app, GlobalOptions& options, Selection& selectio
 
   CLI::App* create =
       index->add_subcommand("create", "Index every layer of an image and push the index beside it");
-  create->add_option("reference", state->reference, "Image reference")->required();
-  create->add_option("--platform", state->platform,
-                     "os/architecture[/variant]; default: this host");
+  state->image.AddTo(*create);
   create->add_option("--span", state->span_bytes, "Decoded bytes between two checkpoints")
       ->check(CLI::Range(uint64_t{64} << 10U, uint64_t{16} << 20U));
   create->add_flag("--bind", state->bind, "Push an OCI index that binds image and index by digest");
@@ -224,8 +193,7 @@ void AddIndexCommands(CLI::App& app, GlobalOptions& options, Selection& selectio
   });
 
   CLI::App* show = index->add_subcommand("show", "Show the index of an image, layer by layer");
-  show->add_option("reference", state->reference, "Image reference")->required();
-  show->add_option("--platform", state->platform, "os/architecture[/variant]; default: this host");
+  state->image.AddTo(*show);
   show->add_option("--store", state->store_dir, "Look in this directory first");
   show->callback([&options, &selection, state] {
     selection.body = [&options, state] { return RunShow(options, *state); };

@@ -85,14 +85,14 @@ Result<MountRecord> ReadRecord(const std::filesystem::path& directory) {
   return record;
 }
 
-Result<prepare::IndexedImage> FindIndexes(fetcher::RegistryClient& registry,
-                                          prepare::ResolvedImage image,
+Result<prepare::IndexedImage> FindIndexes(const ImageSource::Target& image,
                                           const LazyMountOptions& options, Deadline deadline) {
-  const std::string reference = image.reference.ToString();
-  auto indexed = prepare::FindIndexes(registry, std::move(image), options.trust,
-                                      (options.root / "indexes").native(), deadline);
+  auto indexed =
+      prepare::ResolveIndexedImage(*image.registry, image.reference, std::nullopt, image.platform,
+                                   options.trust, (options.root / "indexes").native(), deadline);
   if (!indexed.has_value() && indexed.error().code == ErrorCode::kNotFound) {
-    return NotFound("{}; make one: floe index create {}", indexed.error().message, reference);
+    return NotFound("{}; make one: floe index create {}", indexed.error().message,
+                    image.reference.ToString());
   }
   return indexed;
 }
@@ -148,18 +148,17 @@ Result<void> UnmountThroughCachemgr(const MountRecord& record, const PrivateCach
 
 }  // namespace
 
-Result<LazyMountReport> MountImage(fetcher::RegistryClient& registry, prepare::ResolvedImage image,
-                                   const std::filesystem::path& target,
+Result<LazyMountReport> MountImage(const ImageSource::Target& image,
+                                   const std::filesystem::path& directory,
                                    const LazyMountOptions& options, Deadline deadline) {
-  FLOE_ASSIGN_OR_RETURN(const auto directory, CanonicalDirectory(target));
-  if (IsMountPoint(directory)) {
-    return FailedPrecondition("{}: something is mounted there already", directory.native());
+  FLOE_ASSIGN_OR_RETURN(const auto target, CanonicalDirectory(directory));
+  if (IsMountPoint(target)) {
+    return FailedPrecondition("{}: something is mounted there already", target.native());
   }
   FLOE_RETURN_IF_ERROR(CreateDirectories(options.root));
-  FLOE_ASSIGN_OR_RETURN(const auto indexed,
-                        FindIndexes(registry, std::move(image), options, deadline));
+  FLOE_ASSIGN_OR_RETURN(const auto indexed, FindIndexes(image, options, deadline));
   const MountRecord record{
-      MountId(directory), directory.native(), indexed.image.reference.ToString(),
+      MountId(target), target.native(), indexed.image.reference.ToString(),
       options.cachemgr.empty() ? PrivateCachemgr(options.root).address() : options.cachemgr};
   const auto state = MountDirectory(options.root, record.id);
   FLOE_RETURN_IF_ERROR(RemoveTree(state));

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "fetcher/registry_client.h"
+#include "cli/image_source.h"
 #include "prepare/image_resolver.h"
 
 namespace floe::cli {
@@ -29,11 +29,11 @@ struct LazyMountReport {
   uint64_t index_bytes = 0;  ///< Compressed index trees that were read.
 };
 
-/// Mounts a resolved image on `target`, an existing directory that is no mount point yet. On
+/// Mounts an image on `directory`, an existing directory that is no mount point yet. On
 /// failure nothing stays mounted and no private cache manager stays behind. FailedPrecondition: the
-/// target is mounted already; NotFound: the image has no index.
-Result<LazyMountReport> MountImage(fetcher::RegistryClient& registry, prepare::ResolvedImage image,
-                                   const std::filesystem::path& target,
+/// directory is a mount point already; NotFound: the image has no index.
+Result<LazyMountReport> MountImage(const ImageSource::Target& image,
+                                   const std::filesystem::path& directory,
                                    const LazyMountOptions& options, Deadline deadline);
 
 /// Undoes MountImage, also when the cache manager was killed meanwhile. NotFound: `target` is none

@@ -25,8 +25,8 @@ struct MountOptions {
   std::string trust = "repository";
 };
 
-bool SpeaksPlainHttp(const GlobalOptions& global, const prepare::ResolvedImage& image) {
-  const std::string& registry = image.reference.repository.registry;
+bool SpeaksPlainHttp(const GlobalOptions& global, const fetcher::Reference& reference) {
+  const std::string& registry = reference.repository.registry;
   return global.plain_http_all || std::find(global.plain_http.begin(), global.plain_http.end(),
                                             registry) != global.plain_http.end();
 }
@@ -37,10 +37,9 @@ Result<void> RunMount(const GlobalOptions& global, const MountOptions& options) 
   LazyMountOptions mount{options.root, options.cachemgr, options.channel,
                          prepare::IndexTrust::kRepository, false};
   FLOE_ASSIGN_OR_RETURN(mount.trust, prepare::ParseIndexTrust(options.trust));
-  FLOE_ASSIGN_OR_RETURN(auto source, options.image.Open(global, deadline));
-  mount.plain_http = SpeaksPlainHttp(global, source.image);
-  FLOE_ASSIGN_OR_RETURN(const auto report, MountImage(*source.registry, std::move(source.image),
-                                                      options.directory, mount, deadline));
+  FLOE_ASSIGN_OR_RETURN(const auto target, options.image.Locate(global));
+  mount.plain_http = SpeaksPlainHttp(global, target.reference);
+  FLOE_ASSIGN_OR_RETURN(const auto report, MountImage(target, options.directory, mount, deadline));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   fmt::print("{}: {} inodes of {} at {}, channel {}, index {}, in {:.2f} s\n",
              options.image.reference, report.inode_count, FormatBytes(report.image_bytes),

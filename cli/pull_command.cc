@@ -18,7 +18,6 @@ namespace {
 
 // An image may be unpacked over a slow link.
 constexpr std::chrono::hours kPullTimeout{6};
-constexpr size_t kShortDigest = 12;
 
 struct PullOptions {
   ImageSource image;
@@ -37,15 +36,6 @@ const char* OutcomeName(LayerOutcome outcome) {
       return "unpacked";
   }
   return "";
-}
-
-std::vector<std::string> ProgressLabels(const prepare::ResolvedImage& image) {
-  std::vector<std::string> labels;
-  labels.reserve(image.manifest.layers.size());
-  for (const image::Descriptor& layer : image.manifest.layers) {
-    labels.push_back("layer " + layer.digest.hex().substr(0, kShortDigest));
-  }
-  return labels;
 }
 
 void PrintReport(const PullReport& report, std::chrono::duration<double> elapsed) {
@@ -69,17 +59,19 @@ Result<void> RunPull(const GlobalOptions& global, const PullOptions& options) {
   const auto containerd =
       client::ContainerdClient::Connect(options.address, options.containerd_namespace);
   FLOE_RETURN_IF_ERROR(containerd->Version());  // Before anything is asked of the registry.
-  FLOE_ASSIGN_OR_RETURN(const auto source, options.image.Open(global, deadline));
+  FLOE_ASSIGN_OR_RETURN(const auto target, options.image.Locate(global));
+  FLOE_ASSIGN_OR_RETURN(const auto image,
+                        prepare::ResolveImage(*target.registry, target.reference, std::nullopt,
+                                              target.platform, deadline));
   PullReport report;
   {
-    ProgressBars bars(ProgressLabels(source.image));
-    FLOE_ASSIGN_OR_RETURN(report,
-                          PullImage(
-                              *containerd, *source.registry, source.image, options.snapshotter,
-                              [&bars](size_t layer, uint64_t done, uint64_t total) {
-                                bars.Update(layer, done, total);
-                              },
-                              deadline));
+    ProgressBars bars(LayerLabels(image));
+    FLOE_ASSIGN_OR_RETURN(report, PullImage(
+                                      *containerd, *target.registry, image, options.snapshotter,
+                                      [&bars](size_t layer, uint64_t done, uint64_t total) {
+                                        bars.Update(layer, done, total);
+                                      },
+                                      deadline));
   }
   PrintReport(report, std::chrono::steady_clock::now() - start);
   return Ok();

@@ -59,14 +59,10 @@ struct IndexedImage {
   std::vector<LayerWithIndex> layers;
 };
 
-/// Finds and reads the indexes of a resolved image: local store first, then one bound by the
-/// image's OCI index, then referrers. Tree objects are kept in `store_dir` by digest, so that the
-/// next start needs no registry; an empty `store_dir` keeps nothing.
-Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedImage image,
-                                 IndexTrust trust, const std::string& store_dir, Deadline deadline);
-
-/// ResolveImage and FindIndexes in one, with a round trip less: unless the store has the trees, the
-/// referrers are asked for while the config is read.
+/// Resolves an image and finds and reads its indexes: local store first, then one bound by the
+/// image's OCI index, then referrers (asked for while the config is read, unless the store has the
+/// trees). Tree objects are kept in `store_dir` by digest, so that the next start needs no
+/// registry; an empty `store_dir` keeps nothing.
 Result<IndexedImage> ResolveIndexedImage(fetcher::RegistryClient& client,
                                          const fetcher::Reference& reference,
                                          const std::optional<Digest>& manifest_digest,

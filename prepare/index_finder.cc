@@ -322,12 +322,17 @@ class Finder {
 
 }  // namespace
 
-Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedImage image,
+Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedManifest resolved,
                                  IndexTrust trust, const std::string& store_dir,
                                  Deadline deadline) {
-  FLOE_ASSIGN_OR_RETURN(std::vector<LayerWithIndex> layers,
-                        Finder(client, image, trust, store_dir, deadline).Find());
-  return IndexedImage{std::move(image), std::move(layers)};
+  std::vector<LayerWithIndex> layers;
+  {
+    Finder finder(client, resolved.image, trust, store_dir, deadline);
+    finder.Prefetch();
+    FLOE_RETURN_IF_ERROR(ReadConfig(client, resolved, deadline));
+    FLOE_ASSIGN_OR_RETURN(layers, finder.Find());
+  }
+  return IndexedImage{std::move(resolved.image), std::move(layers)};
 }
 
 Result<IndexedImage> ResolveIndexedImage(fetcher::RegistryClient& client,
@@ -337,14 +342,7 @@ Result<IndexedImage> ResolveIndexedImage(fetcher::RegistryClient& client,
                                          const std::string& store_dir, Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(ResolvedManifest resolved,
                         ResolveManifest(client, reference, manifest_digest, platform, deadline));
-  std::vector<LayerWithIndex> layers;
-  {
-    Finder finder(client, resolved.image, trust, store_dir, deadline);
-    finder.Prefetch();
-    FLOE_RETURN_IF_ERROR(ReadConfig(client, resolved, deadline));
-    FLOE_ASSIGN_OR_RETURN(layers, finder.Find());
-  }
-  return IndexedImage{std::move(resolved.image), std::move(layers)};
+  return FindIndexes(client, std::move(resolved), trust, store_dir, deadline);
 }
 
 Result<std::shared_ptr<const image::LayerIndex>> ReadKeptIndex(const std::string& store_dir,

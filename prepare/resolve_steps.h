@@ -1,12 +1,13 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "prepare/image_resolver.h"
 
-/// The two steps of ResolveImage, for callers that do something else between them.
+/// The steps of ResolveImage and ResolveIndexedImage, for callers that do something between them.
 namespace floe::prepare {
 
 /// A ResolvedImage without config and chain IDs.
@@ -24,5 +25,9 @@ Result<ResolvedManifest> ResolveManifest(fetcher::RegistryClient& client,
 /// Reads and checks the config: writes config_bytes, config and chain_ids, nothing else.
 Result<void> ReadConfig(fetcher::RegistryClient& client, ResolvedManifest& resolved,
                         Deadline deadline);
+
+/// The config and, unless the store has the trees, at the same time the referrers; then the trees.
+Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedManifest resolved,
+                                 IndexTrust trust, const std::string& store_dir, Deadline deadline);
 
 }  // namespace floe::prepare

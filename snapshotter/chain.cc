@@ -16,20 +16,21 @@ std::vector<Piece> SplitChain(const Chain& chain) {
   std::vector<Piece> pieces;
   for (const ChainLink& link : chain) {
     const bool continues = !pieces.empty() && pieces.back().is_run() && link.lazy.has_value();
-    if (continues) {
-      pieces.back().links.push_back(link);
-    } else {
+    if (!continues) {
       if (!pieces.empty()) {
         pieces.back().base_id = link.id;
       }
-      pieces.push_back({.links = {link}, .base_id = 0});
+      pieces.push_back({.top_id = link.id, .base_id = 0, .layers = {}});
+    }
+    if (link.lazy) {
+      pieces.back().layers.push_back(*link.lazy);
     }
   }
   return pieces;
 }
 
 std::string RunKey(const Piece& run) {
-  return MakeRunKey(run.links.front().lazy->chain_id, run.base_id);
+  return MakeRunKey(run.layers.front().chain_id, run.base_id);
 }
 
 RunsInUse FindRunsInUse(const std::vector<Node>& nodes) {

@@ -13,11 +13,11 @@ namespace floe::snapshotter {
 
 /// A part of a chain: an unpacked directory, or a run.
 struct Piece {
-  std::vector<ChainLink> links;  ///< Top first. A directory has one.
-  uint64_t base_id = 0;          ///< The snapshot below; 0: nothing is below.
+  uint64_t top_id = 0;            ///< Its topmost snapshot.
+  uint64_t base_id = 0;           ///< The snapshot below; 0: nothing is below.
+  std::vector<LazyLayer> layers;  ///< Of a run, top first. Empty: a directory.
 
-  [[nodiscard]] bool is_run() const { return links.front().lazy.has_value(); }
-  [[nodiscard]] uint64_t top_id() const { return links.front().id; }
+  [[nodiscard]] bool is_run() const { return !layers.empty(); }
 };
 
 /// Top first, as the chain.

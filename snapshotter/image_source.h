@@ -16,8 +16,7 @@ class ImageSource {
  public:
   virtual ~ImageSource() = default;
   /// `manifest`: of the platform's manifest, when the caller knows it. Errors are those of
-  /// prepare::ResolveImage and prepare::FindIndexes; their message says in one line why the image
-  /// cannot be lazy.
+  /// prepare::ResolveIndexedImage; their message says in one line why the image cannot be lazy.
   virtual Result<prepare::IndexedImage> Load(const std::string& image_ref,
                                              const std::optional<Digest>& manifest,
                                              Deadline deadline) = 0;

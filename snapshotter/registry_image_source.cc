@@ -15,24 +15,23 @@ Result<prepare::IndexedImage> RegistryImageSource::Load(const std::string& image
                                                         const std::optional<Digest>& manifest,
                                                         Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(fetcher::Reference reference, fetcher::Reference::Parse(image_ref));
-  FLOE_ASSIGN_OR_RETURN(prepare::ResolvedImage image, Resolve(reference, manifest, deadline));
-  return prepare::FindIndexes(client_, std::move(image), trust_, store_dir_, deadline);
+  FLOE_ASSIGN_OR_RETURN(auto resolved, Resolve(reference, manifest, deadline));
+  return prepare::FindIndexes(client_, std::move(resolved), trust_, store_dir_, deadline);
 }
 
-Result<prepare::ResolvedImage> RegistryImageSource::Resolve(const fetcher::Reference& reference,
-                                                            const std::optional<Digest>& manifest,
-                                                            Deadline deadline) {
+Result<prepare::ResolvedManifest> RegistryImageSource::Resolve(
+    const fetcher::Reference& reference, const std::optional<Digest>& manifest, Deadline deadline) {
   // By its name first: an index that the name stands for may bind the Floe index.
   const image::Platform platform = image::Platform::Host();
-  auto image = prepare::ResolveImage(client_, reference, std::nullopt, platform, deadline);
-  const bool found = image && (!manifest || image->manifest_digest == *manifest);
-  const bool registry_answers = image || (image.error().code != ErrorCode::kUnavailable &&
-                                          image.error().code != ErrorCode::kDeadlineExceeded);
+  auto resolved = prepare::ResolveManifest(client_, reference, std::nullopt, platform, deadline);
+  const bool found = resolved && (!manifest || resolved->image.manifest_digest == *manifest);
+  const bool registry_answers = resolved || (resolved.error().code != ErrorCode::kUnavailable &&
+                                             resolved.error().code != ErrorCode::kDeadlineExceeded);
   if (!found && manifest && registry_answers) {
     // The name has moved on, or is gone.
-    return prepare::ResolveImage(client_, reference, manifest, platform, deadline);
+    return prepare::ResolveManifest(client_, reference, manifest, platform, deadline);
   }
-  return image;
+  return resolved;
 }
 
 Result<std::shared_ptr<const image::LayerIndex>> RegistryImageSource::ReadKept(

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "fetcher/registry_client.h"
 #include "prepare/image_resolver.h"
+#include "prepare/resolve_steps.h"
 #include "snapshotter/image_source.h"
 
 namespace floe::snapshotter {
@@ -25,8 +26,9 @@ class RegistryImageSource final : public ImageSource {
                                                             const Digest& layer) override;
 
  private:
-  Result<prepare::ResolvedImage> Resolve(const fetcher::Reference& reference,
-                                         const std::optional<Digest>& manifest, Deadline deadline);
+  Result<prepare::ResolvedManifest> Resolve(const fetcher::Reference& reference,
+                                            const std::optional<Digest>& manifest,
+                                            Deadline deadline);
 
   fetcher::RegistryClient& client_;
   const prepare::IndexTrust trust_;

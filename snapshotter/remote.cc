@@ -63,11 +63,9 @@ Result<void> CheckParent(const prepare::ResolvedImage& image, uint32_t position,
   if (position > 0 && parent.empty()) {
     return InvalidArgument("layer {} was given no parent (parallel unpacking)", position);
   }
-  const bool wrong = position > 0 && parent.front().lazy &&
-                     parent.front().lazy->chain_id != image.chain_ids[position - 1];
-  if (wrong) {
-    return InvalidArgument("the parent has the chain ID {}, not {}",
-                           parent.front().lazy->chain_id.ToString(),
+  const std::optional<LazyLayer> below = parent.empty() ? std::nullopt : parent.front().lazy;
+  if (below && below->chain_id != image.chain_ids[position - 1]) {
+    return InvalidArgument("the parent has the chain ID {}, not {}", below->chain_id.ToString(),
                            image.chain_ids[position - 1].ToString());
   }
   return Ok();
@@ -142,7 +140,7 @@ Result<void> RemoteLayers::CheckMergeable(const prepare::IndexedImage& image,
   // The plan of the whole image is what the container will mount. Written now, it is made once, the
   // container starts at once, and what cannot be merged is unpacked while that is still possible.
   const Piece run = RunOfWholeImage(image, layer, parent);
-  const size_t below = run.links.size() - (image.image.manifest.layers.size() - layer.position);
+  const size_t below = run.layers.size() - (image.image.manifest.layers.size() - layer.position);
   const Chain base(parent.begin() + static_cast<Chain::difference_type>(below), parent.end());
   auto plan = runs_.EnsurePlan(run, [&] { return runs_.MountChain(base); });
   if (!plan) {

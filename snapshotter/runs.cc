@@ -100,9 +100,9 @@ Result<void> Runs::WritePlan(const Piece& run, const LowersFn& lowers, const fs:
 
 Result<std::vector<prepare::PlanLayer>> Runs::LoadLayers(const Piece& run) {
   std::vector<prepare::PlanLayer> layers;
-  for (const ChainLink& link : run.links) {
-    FLOE_ASSIGN_OR_RETURN(auto reference, fetcher::Reference::Parse(link.lazy->image_ref));
-    FLOE_ASSIGN_OR_RETURN(auto index, FindIndex(*link.lazy));
+  for (const LazyLayer& layer : run.layers) {
+    FLOE_ASSIGN_OR_RETURN(auto reference, fetcher::Reference::Parse(layer.image_ref));
+    FLOE_ASSIGN_OR_RETURN(auto index, FindIndex(layer));
     layers.push_back({.index = std::move(index), .sources = {std::move(reference.repository)}});
   }
   std::reverse(layers.begin(), layers.end());
@@ -129,14 +129,14 @@ Result<LowerDirs> Runs::MountChain(const Chain& chain) {
   const std::vector<Piece> pieces = SplitChain(chain);
   for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
     if (!piece->is_run()) {
-      dirs.paths.insert(dirs.paths.begin(), layout_.upper(piece->top_id()));
+      dirs.paths.insert(dirs.paths.begin(), layout_.upper(piece->top_id));
       continue;
     }
     FLOE_ASSIGN_OR_RETURN(RunPin pin, Mount(*piece, [&]() -> Result<LowerDirs> {
                             return LowerDirs{dirs.paths, {}};
                           }));
     dirs.pins.push_back(std::move(pin));
-    dirs.paths.insert(dirs.paths.begin(), layout_.mount_point(piece->top_id()));
+    dirs.paths.insert(dirs.paths.begin(), layout_.mount_point(piece->top_id));
   }
   return dirs;
 }
@@ -144,17 +144,17 @@ Result<LowerDirs> Runs::MountChain(const Chain& chain) {
 Result<RunPin> Runs::Mount(const Piece& run, const LowersFn& lowers) {
   if (mounter_ == nullptr) {
     return Unavailable("snapshot {} is lazy and no cache manager is configured (--cachemgr)",
-                       run.links.front().lazy->chain_id.ToString());
+                       run.layers.front().chain_id.ToString());
   }
-  const KeyedMutex::Guard guard(mount_locks_, std::to_string(run.top_id()));
-  RunPin pin = Pin(run.top_id());
+  const KeyedMutex::Guard guard(mount_locks_, std::to_string(run.top_id));
+  RunPin pin = Pin(run.top_id);
   FLOE_ASSIGN_OR_RETURN(prepare::MountPlan plan, EnsurePlan(run, lowers));
-  const fs::path target = layout_.mount_point(run.top_id());
+  const fs::path target = layout_.mount_point(run.top_id);
   FLOE_RETURN_IF_ERROR(CreateDirectories(target));
-  auto mounted = mounter_->Mount(MountId(run.top_id()), plan, target);
+  auto mounted = mounter_->Mount(MountId(run.top_id), plan, target);
   if (!mounted) {
     return WithContext(mounted.error(),
-                       "mount lazy layers up to " + run.links.front().lazy->chain_id.ToString());
+                       "mount lazy layers up to " + run.layers.front().chain_id.ToString());
   }
   return pin;
 }

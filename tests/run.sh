@@ -36,7 +36,7 @@ result() { printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$FLOE_RESULTS"; }
 
 build() {  # PRESET
   cmake --preset "$1" >"$REPORTS/configure.log" 2>&1 || { tail -20 "$REPORTS/configure.log"; return 1; }
-  cmake --build --preset "$1" -- -j"$JOBS" >"$REPORTS/build.log" 2>&1 || { grep -E -A8 'error|FAILED' "$REPORTS/build.log" | head -60; return 1; }
+  cmake --build --preset "$1" -- -j"$JOBS" >"$REPORTS/build.log" 2>&1 || { grep -E -A8 'error:|^FAILED' "$REPORTS/build.log" | head -60; return 1; }
   tail -1 "$REPORTS/build.log"
 }
 

@@ -95,7 +95,9 @@ TEST_F(ServiceTest, MountReadStatusUnmount) {
   EXPECT_GE(reply.blobs(0).present_bytes(), bytes.size());
   EXPECT_GT(reply.blobs(0).disk_bytes(), 0U);
   EXPECT_EQ(reply.blobs(0).mounts(), 1U);
-  EXPECT_EQ(reply.blobs(0).fetched_bytes(), reply.counters().fetched_bytes());
+  EXPECT_GT(reply.blobs(0).fetched_bytes(), 0U);
+  // Read-ahead goes on between the two counts: the blobs are looked at first.
+  EXPECT_LE(reply.blobs(0).fetched_bytes(), reply.counters().fetched_bytes());
   EXPECT_GT(reply.counters().registry_requests(), 0U);
   EXPECT_GT(reply.counters().reads_filled(), 0U);
 

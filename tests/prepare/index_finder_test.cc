@@ -48,7 +48,7 @@ class Meeting {
   bool missed_ FLOE_GUARDED_BY(mutex_) = false;
 };
 
-class FindIndexesTest : public ::testing::Test {
+class ResolveIndexedImageTest : public ::testing::Test {
  protected:
   void SetUp() override { FLOE_ASSERT_OK_AND_ASSIGN(image_, fixture_.Resolve()); }
 
@@ -96,12 +96,12 @@ class FindIndexesTest : public ::testing::Test {
   testing::TempDir store_;
 };
 
-TEST_F(FindIndexesTest, ImageWithoutIndexIsNotFound) {
+TEST_F(ResolveIndexedImageTest, ImageWithoutIndexIsNotFound) {
   FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository), ErrorCode::kNotFound,
                     fixture_.manifest.ToString());
 }
 
-TEST_F(FindIndexesTest, ReadsTheIndexOfEveryLayer) {
+TEST_F(ResolveIndexedImageTest, ReadsTheIndexOfEveryLayer) {
   Publish();
   FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found, fixture_.Find(IndexTrust::kRepository));
   ASSERT_EQ(found.layers.size(), 2U);
@@ -113,14 +113,14 @@ TEST_F(FindIndexesTest, ReadsTheIndexOfEveryLayer) {
   }
 }
 
-TEST_F(FindIndexesTest, NeverReadsWindows) {
+TEST_F(ResolveIndexedImageTest, NeverReadsWindows) {
   Publish();
   ASSERT_FALSE(published_.layers[0].windows.IsZero());
   FLOE_ASSERT_OK(fixture_.Find(IndexTrust::kRepository));
   EXPECT_EQ(registry().CountCalls(published_.layers[0].windows.ToString()), 0U);
 }
 
-TEST_F(FindIndexesTest, FindsTheIndexUnderTheFallbackTag) {
+TEST_F(ResolveIndexedImageTest, FindsTheIndexUnderTheFallbackTag) {
   registry().EnableReferrersApi(false);
   Publish();
   ASSERT_TRUE(published_.used_fallback_tag);
@@ -128,7 +128,7 @@ TEST_F(FindIndexesTest, FindsTheIndexUnderTheFallbackTag) {
   EXPECT_EQ(found.layers[0].index_manifest, published_.manifest);
 }
 
-TEST_F(FindIndexesTest, LayerThatStandsTwiceIsReadOnce) {
+TEST_F(ResolveIndexedImageTest, LayerThatStandsTwiceIsReadOnce) {
   PushImage(registry(), repository(), "twice",
             {fixture_.layers[0], fixture_.layers[1], fixture_.layers[0]});
   FLOE_ASSERT_OK_AND_ASSIGN(ResolvedImage twice, fixture_.Resolve("twice"));
@@ -141,7 +141,7 @@ TEST_F(FindIndexesTest, LayerThatStandsTwiceIsReadOnce) {
   EXPECT_EQ(registry().CountCalls("GetBlob " + published.layers[0].tree.ToString()), 1U);
 }
 
-TEST_F(FindIndexesTest, RegistryFailureIsPassedOn) {
+TEST_F(ResolveIndexedImageTest, RegistryFailureIsPassedOn) {
   Publish();
   registry().FailCalls("ListReferrers", Unavailable("registry is down"));
   FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository), ErrorCode::kUnavailable, "down");
@@ -152,7 +152,7 @@ TEST_F(FindIndexesTest, RegistryFailureIsPassedOn) {
 
 // --- who vouches ---
 
-TEST_F(FindIndexesTest, BoundIndexIsPreferredAndNeedsNoReferrers) {
+TEST_F(ResolveIndexedImageTest, BoundIndexIsPreferredAndNeedsNoReferrers) {
   PublishBound();
   FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found, fixture_.Find(IndexTrust::kRepository));
   EXPECT_EQ(found.layers[0].origin, image::IndexOrigin::kBound);
@@ -160,57 +160,55 @@ TEST_F(FindIndexesTest, BoundIndexIsPreferredAndNeedsNoReferrers) {
   EXPECT_EQ(registry().CountCalls("ListReferrers"), 0U);
 }
 
-TEST_F(FindIndexesTest, BoundTrustTakesABoundIndex) {
+TEST_F(ResolveIndexedImageTest, BoundTrustTakesABoundIndex) {
   PublishBound();
   FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found, fixture_.Find(IndexTrust::kBound));
   EXPECT_EQ(found.layers[0].origin, image::IndexOrigin::kBound);
 }
 
-TEST_F(FindIndexesTest, BoundTrustRefusesAReferrer) {
+TEST_F(ResolveIndexedImageTest, BoundTrustRefusesAReferrer) {
   Publish();
   FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kBound), ErrorCode::kPermissionDenied,
                     fixture_.manifest.ToString());
   EXPECT_EQ(registry().CountCalls("GetBlob " + published_.layers[0].tree.ToString()), 0U);
 }
 
-TEST_F(FindIndexesTest, BoundTrustSaysWhenThereIsNothingAtAll) {
+TEST_F(ResolveIndexedImageTest, BoundTrustSaysWhenThereIsNothingAtAll) {
   FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kBound), ErrorCode::kNotFound,
                     fixture_.manifest.ToString());
 }
 
-TEST_F(FindIndexesTest, BoundTrustRefusesAKeptReferrer) {
+TEST_F(ResolveIndexedImageTest, BoundTrustRefusesAKeptReferrer) {
   Publish();
   FLOE_ASSERT_OK(fixture_.Find(IndexTrust::kRepository, store_.path()));
   FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kBound, store_.path()), ErrorCode::kPermissionDenied,
                     "only a referrer");
 }
 
-TEST_F(FindIndexesTest, LocalTrustRefusesWhatTheRegistryHas) {
+TEST_F(ResolveIndexedImageTest, LocalTrustRefusesWhatTheRegistryHas) {
   PublishBound();
   FLOE_ASSERT_OK(fixture_.Find(IndexTrust::kRepository, store_.path()));
-  FLOE_ASSERT_OK_AND_ASSIGN(ResolvedImage image, fixture_.Resolve());
   registry().ForgetCalls();
-  FLOE_EXPECT_ERROR(FindIndexes(registry(), image, IndexTrust::kLocal, store_.path(), Deadline()),
-                    ErrorCode::kPermissionDenied, fixture_.manifest.ToString());
-  EXPECT_TRUE(registry().calls().empty());
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kLocal, store_.path()), ErrorCode::kPermissionDenied,
+                    fixture_.manifest.ToString());
+  EXPECT_EQ(registry().CountCalls("ListReferrers"), 0U);
+  EXPECT_EQ(registry().CountCalls("GetBlob"), 1U);  // The config.
 }
 
-TEST_F(FindIndexesTest, KeptIndexOfOneRepositorySaysNothingAboutAnother) {
+TEST_F(ResolveIndexedImageTest, KeptIndexOfOneRepositorySaysNothingAboutAnother) {
   Publish();
   FLOE_ASSERT_OK(fixture_.Find(IndexTrust::kRepository, store_.path()));
   const fetcher::Repository other{"registry.test", "other"};
   PushImage(registry(), other, "1", fixture_.layers);
-  FLOE_ASSERT_OK_AND_ASSIGN(ResolvedImage image,
-                            ResolveImage(registry(), {other, "1", std::nullopt}, std::nullopt,
-                                         LinuxOn("amd64"), Deadline()));
   FLOE_EXPECT_ERROR(
-      FindIndexes(registry(), image, IndexTrust::kRepository, store_.path(), Deadline()),
+      ResolveIndexedImage(registry(), {other, "1", std::nullopt}, std::nullopt, LinuxOn("amd64"),
+                          IndexTrust::kRepository, store_.path(), Deadline()),
       ErrorCode::kNotFound, "other");
 }
 
 // --- indexes that lie ---
 
-TEST_F(FindIndexesTest, TreeOfAnotherBlobIsDataLoss) {
+TEST_F(ResolveIndexedImageTest, TreeOfAnotherBlobIsDataLoss) {
   Publish();
   Layers layers = GoodLayers();
   std::swap(layers[0].second, layers[1].second);
@@ -220,7 +218,7 @@ TEST_F(FindIndexesTest, TreeOfAnotherBlobIsDataLoss) {
   EXPECT_THAT(found.error().message, ::testing::HasSubstr(lying.ToString()));
 }
 
-TEST_F(FindIndexesTest, TreeOfAnotherSizeThanItsDescriptorIsDataLoss) {
+TEST_F(ResolveIndexedImageTest, TreeOfAnotherSizeThanItsDescriptorIsDataLoss) {
   Publish();
   Layers layers = GoodLayers();
   layers[0].second.tree.size_bytes += 1;
@@ -229,7 +227,7 @@ TEST_F(FindIndexesTest, TreeOfAnotherSizeThanItsDescriptorIsDataLoss) {
                     fixture_.layers[0].digest().ToString());
 }
 
-TEST_F(FindIndexesTest, TreeThatSaysAnotherLayerSizeIsDataLoss) {
+TEST_F(ResolveIndexedImageTest, TreeThatSaysAnotherLayerSizeIsDataLoss) {
   Publish();
   auto bytes = registry().BlobBytes(repository(), published_.layers[1].tree);
   FLOE_ASSERT_OK_AND_ASSIGN(image::LayerIndex index, image::DecodeLayerIndex(*bytes));
@@ -244,7 +242,7 @@ TEST_F(FindIndexesTest, TreeThatSaysAnotherLayerSizeIsDataLoss) {
                     fixture_.layers[1].digest().ToString());
 }
 
-TEST_F(FindIndexesTest, CorruptTreeIsDataLossAndNotKept) {
+TEST_F(ResolveIndexedImageTest, CorruptTreeIsDataLossAndNotKept) {
   Publish();
   const Digest tree = published_.layers[0].tree;
   std::string bytes = *registry().BlobBytes(repository(), tree);
@@ -256,7 +254,7 @@ TEST_F(FindIndexesTest, CorruptTreeIsDataLossAndNotKept) {
                    .Has(IndexStore::RepositoryScope(repository()), fixture_.layers[0].digest()));
 }
 
-TEST_F(FindIndexesTest, TreeThatIsNoIndexIsRefused) {
+TEST_F(ResolveIndexedImageTest, TreeThatIsNoIndexIsRefused) {
   Publish();
   Layers layers = GoodLayers();
   layers[0].second.tree = {registry().AddBlob(repository(), "not an index"), 12};
@@ -266,7 +264,7 @@ TEST_F(FindIndexesTest, TreeThatIsNoIndexIsRefused) {
   EXPECT_THAT(found.error().message, ::testing::HasSubstr(fixture_.layers[0].digest().ToString()));
 }
 
-TEST_F(FindIndexesTest, OtherWindowsThanTheTreeNamesAreDataLoss) {
+TEST_F(ResolveIndexedImageTest, OtherWindowsThanTheTreeNamesAreDataLoss) {
   Publish();
   Layers layers = GoodLayers();
   layers[0].second.windows = ArtifactObject{Digest::Of("other"), 5};
@@ -277,7 +275,7 @@ TEST_F(FindIndexesTest, OtherWindowsThanTheTreeNamesAreDataLoss) {
   FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository), ErrorCode::kDataLoss, "windows");
 }
 
-TEST_F(FindIndexesTest, ArtifactThatLacksALayerIsNotFound) {
+TEST_F(ResolveIndexedImageTest, ArtifactThatLacksALayerIsNotFound) {
   Publish();
   Layers layers = GoodLayers();
   layers.pop_back();
@@ -286,7 +284,7 @@ TEST_F(FindIndexesTest, ArtifactThatLacksALayerIsNotFound) {
                     fixture_.layers[1].digest().ToString());
 }
 
-TEST_F(FindIndexesTest, IndexWithAnotherDiffIdThanTheConfigIsDataLoss) {
+TEST_F(ResolveIndexedImageTest, IndexWithAnotherDiffIdThanTheConfigIsDataLoss) {
   Publish();
   const Digest manifest = PushImage(
       registry(), repository(), "diff", fixture_.layers,
@@ -296,7 +294,7 @@ TEST_F(FindIndexesTest, IndexWithAnotherDiffIdThanTheConfigIsDataLoss) {
                     fixture_.layers[1].digest().ToString());
 }
 
-TEST_F(FindIndexesTest, LyingIndexIsSkippedForAnOlderGoodOne) {
+TEST_F(ResolveIndexedImageTest, LyingIndexIsSkippedForAnOlderGoodOne) {
   Publish();
   Layers layers = GoodLayers();
   std::swap(layers[0].second, layers[1].second);
@@ -306,7 +304,7 @@ TEST_F(FindIndexesTest, LyingIndexIsSkippedForAnOlderGoodOne) {
   EXPECT_EQ(registry().CountCalls("GetManifest " + lying.ToString()), 1U);
 }
 
-TEST_F(FindIndexesTest, NewestGoodIndexWins) {
+TEST_F(ResolveIndexedImageTest, NewestGoodIndexWins) {
   Publish();
   Layers layers = GoodLayers();
   std::swap(layers[0], layers[1]);
@@ -317,10 +315,10 @@ TEST_F(FindIndexesTest, NewestGoodIndexWins) {
   EXPECT_EQ(registry().CountCalls("GetManifest " + published_.manifest.ToString()), 0U);
 }
 
-class LyingBoundIndexTest : public FindIndexesTest {
+class LyingBoundIndexTest : public ResolveIndexedImageTest {
  protected:
   void SetUp() override {
-    FindIndexesTest::SetUp();
+    ResolveIndexedImageTest::SetUp();
     Publish();
     Layers layers = GoodLayers();
     std::swap(layers[0].second, layers[1].second);
@@ -382,10 +380,10 @@ TEST_F(LyingBoundIndexTest, IsTheErrorWhenNothingElseIsGood) {
 
 // --- what is kept ---
 
-class KeptIndexTest : public FindIndexesTest {
+class KeptIndexTest : public ResolveIndexedImageTest {
  protected:
   void SetUp() override {
-    FindIndexesTest::SetUp();
+    ResolveIndexedImageTest::SetUp();
     Publish();
     FLOE_ASSERT_OK(fixture_.Find(IndexTrust::kRepository, store_.path()));
     registry().ForgetCalls();
@@ -405,13 +403,10 @@ class KeptIndexTest : public FindIndexesTest {
   }
 };
 
-TEST_F(KeptIndexTest, NeedsNoRegistry) {
-  FLOE_ASSERT_OK_AND_ASSIGN(ResolvedImage image, fixture_.Resolve());
-  registry().ForgetCalls();
-  FLOE_ASSERT_OK_AND_ASSIGN(
-      IndexedImage found,
-      FindIndexes(registry(), image, IndexTrust::kRepository, store_.path(), Deadline()));
-  EXPECT_TRUE(registry().calls().empty());
+TEST_F(KeptIndexTest, NeedsOnlyManifestAndConfig) {
+  FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found,
+                            fixture_.Find(IndexTrust::kRepository, store_.path()));
+  EXPECT_EQ(registry().calls().size(), 2U);
   EXPECT_EQ(found.layers[0].origin, image::IndexOrigin::kRepository);
   EXPECT_EQ(found.layers[0].index_manifest, published_.manifest);
 }
@@ -459,7 +454,7 @@ TEST_F(KeptIndexTest, EntryOfAnotherLayerIsRefused) {
   ExpectReplaced();
 }
 
-TEST_F(FindIndexesTest, EmptyStoreDirectoryKeepsNothingAnywhere) {
+TEST_F(ResolveIndexedImageTest, EmptyStoreDirectoryKeepsNothingAnywhere) {
   Publish();
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(store_.path());
@@ -469,7 +464,7 @@ TEST_F(FindIndexesTest, EmptyStoreDirectoryKeepsNothingAnywhere) {
   EXPECT_TRUE(std::filesystem::is_empty(store_.path()));
 }
 
-TEST_F(FindIndexesTest, StoreThatCannotBeWrittenDoesNotHinderTheStart) {
+TEST_F(ResolveIndexedImageTest, StoreThatCannotBeWrittenDoesNotHinderTheStart) {
   Publish();
   FLOE_ASSERT_OK(WriteFileAtomically(store_ / "file", "in the way"));
   FLOE_EXPECT_OK(fixture_.Find(IndexTrust::kRepository, store_ / "file"));
@@ -477,7 +472,7 @@ TEST_F(FindIndexesTest, StoreThatCannotBeWrittenDoesNotHinderTheStart) {
 
 // --- round trips ---
 
-TEST_F(FindIndexesTest, TreesAreFetchedAtTheSameTime) {
+TEST_F(ResolveIndexedImageTest, TreesAreFetchedAtTheSameTime) {
   Publish();
   Meeting trees(2);
   registry().OnCall([&](const std::string& call) {
@@ -490,15 +485,6 @@ TEST_F(FindIndexesTest, TreesAreFetchedAtTheSameTime) {
   EXPECT_TRUE(trees.met());
 }
 
-class ResolveIndexedImageTest : public FindIndexesTest {
- protected:
-  Result<IndexedImage> Load(IndexTrust trust = IndexTrust::kRepository,
-                            const std::string& tag = "1") {
-    return ResolveIndexedImage(registry(), fixture_.Ref(tag), std::nullopt, LinuxOn("amd64"), trust,
-                               store_.path(), Deadline());
-  }
-};
-
 TEST_F(ResolveIndexedImageTest, AsksForConfigAndReferrersAtTheSameTime) {
   Publish();
   Meeting both(2);
@@ -508,7 +494,8 @@ TEST_F(ResolveIndexedImageTest, AsksForConfigAndReferrersAtTheSameTime) {
       both.Join();
     }
   });
-  FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found, Load());
+  FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found,
+                            fixture_.Find(IndexTrust::kRepository, store_.path()));
   EXPECT_TRUE(both.met());
   EXPECT_EQ(found.image.manifest_digest, fixture_.manifest);
   EXPECT_EQ(found.layers[0].index_manifest, published_.manifest);
@@ -516,28 +503,23 @@ TEST_F(ResolveIndexedImageTest, AsksForConfigAndReferrersAtTheSameTime) {
   EXPECT_EQ(registry().calls().size(), 6U);
 }
 
-TEST_F(ResolveIndexedImageTest, AsksForNoReferrersWhenTheTreesAreKept) {
-  Publish();
-  FLOE_ASSERT_OK(Load());
-  registry().ForgetCalls();
-  FLOE_ASSERT_OK(Load());
-  EXPECT_EQ(registry().CountCalls("ListReferrers"), 0U);
-  EXPECT_EQ(registry().calls().size(), 2U);
-}
-
 TEST_F(ResolveIndexedImageTest, AsksForNoReferrersWhenAnIndexIsBound) {
   PublishBound();
-  FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found, Load());
+  FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found,
+                            fixture_.Find(IndexTrust::kRepository, store_.path()));
   EXPECT_EQ(found.layers[0].origin, image::IndexOrigin::kBound);
   EXPECT_EQ(registry().CountCalls("ListReferrers"), 0U);
 }
 
-TEST_F(ResolveIndexedImageTest, FailsAsItsTwoStepsDo) {
-  FLOE_EXPECT_ERROR(Load(), ErrorCode::kNotFound, fixture_.manifest.ToString());
-  FLOE_EXPECT_ERROR(Load(IndexTrust::kLocal), ErrorCode::kPermissionDenied, "local");
-  FLOE_EXPECT_ERROR(Load(IndexTrust::kRepository, "none"), ErrorCode::kNotFound, "app:none");
+TEST_F(ResolveIndexedImageTest, FailsAsItsStepsDo) {
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository, store_.path()), ErrorCode::kNotFound,
+                    fixture_.manifest.ToString());
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kLocal), ErrorCode::kPermissionDenied, "local");
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository, "", "none"), ErrorCode::kNotFound,
+                    "app:none");
   registry().FailCalls("GetBlob " + image_.manifest.config.digest.ToString(), Unavailable("gone"));
-  FLOE_EXPECT_ERROR(Load(), ErrorCode::kUnavailable, "gone");
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository, store_.path()), ErrorCode::kUnavailable,
+                    "gone");
 }
 
 }  // namespace

@@ -34,9 +34,9 @@ TEST(ChainTest, LazyNeighboursAreOneRun) {
   const auto pieces = SplitChain({LazyLink(3, "c"), LazyLink(2, "b"), LazyLink(1, "a")});
   ASSERT_EQ(pieces.size(), 1U);
   EXPECT_TRUE(pieces[0].is_run());
-  EXPECT_EQ(pieces[0].top_id(), 3U);
+  EXPECT_EQ(pieces[0].top_id, 3U);
   EXPECT_EQ(pieces[0].base_id, 0U);
-  EXPECT_EQ(pieces[0].links.size(), 3U);
+  EXPECT_EQ(pieces[0].layers.size(), 3U);
   EXPECT_EQ(RunKey(pieces[0]), Digest::Of("c").hex());
 }
 
