@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "image/index_codec.h"
 #include "prepare/image_resolver.h"
 #include "prepare/index_artifact.h"
@@ -125,7 +126,10 @@ class Finder {
       return;
     }
     try {
-      prefetched_ = std::async(std::launch::async, [this] { return List(); });
+      prefetched_ = std::async(std::launch::async, [this] {
+        SetThreadName("referrers");
+        return List();
+      });
     } catch (const std::system_error& error) {
       LogDebug("referrers not prefetched reason=\"{}\"", error.what());
     }
