@@ -20,7 +20,7 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 
 /// Success, for functions that return Result<void>.
 inline Result<void> Ok() { return {}; }
-
+// NOLINTBEGIN(bugprone-macro-parentheses): names and declarations cannot stand in parentheses.
 #define FLOE_CONCAT_INNER(a, b) a##b
 #define FLOE_CONCAT(a, b) FLOE_CONCAT_INNER(a, b)
 
@@ -34,15 +34,15 @@ inline Result<void> Ok() { return {}; }
 #define FLOE_RETURN_IF_ERROR(expr) \
   FLOE_RETURN_IF_ERROR_IMPL(FLOE_CONCAT(floe_result_, __LINE__), expr)
 
-// `lhs` is a declaration: parentheses would break it.
-// NOLINTNEXTLINE(bugprone-macro-parentheses)
+// `lhs` is a declaration:
+// it may name a new variable.
 #define FLOE_ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                               \
   if (!tmp.has_value()) {                          \
     return std::move(tmp).error();                 \
   }                                                \
   lhs = std::move(tmp).value()
-
+// NOLINTEND(bugprone-macro-parentheses)
 /// FLOE_ASSIGN_OR_RETURN(auto x, F()): x is F's value, or the current function returns F's error.
 #define FLOE_ASSIGN_OR_RETURN(lhs, expr) \
   FLOE_ASSIGN_OR_RETURN_IMPL(FLOE_CONCAT(floe_assign_, __LINE__), lhs, expr)

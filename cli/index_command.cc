@@ -209,7 +209,7 @@ Result<std::unique_ptr<fetcher::RegistryClient>> MakeRegistryClient(const Global
   }
   registry_options.ca_file = options.ca_file;
   registry_options.docker_config_dir = options.docker_config_dir;
-  return fetcher::RegistryClient::Create(std::move(registry_options));
+  return fetcher::RegistryClient::Create(registry_options);
 }
 
 }  // namespace floe::cli

@@ -303,8 +303,7 @@ class GrpcContainerdClient final : public ContainerdClient {
     create.mutable_image()->set_name(name);
     FillDescriptor(target, create.mutable_image()->mutable_target());
     images_v1::CreateImageResponse created;
-    const auto result =
-        Call(images_, &images_v1::Images::Stub::Create, create, &created, kCallTimeout);
+    auto result = Call(images_, &images_v1::Images::Stub::Create, create, &created, kCallTimeout);
     if (result.has_value() || result.error().code != ErrorCode::kAlreadyExists) {
       return result;
     }

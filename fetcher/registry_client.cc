@@ -319,7 +319,7 @@ Result<std::string> RegistryClient::FetchRangeSync(const Repository& repository,
   return future.get();
 }
 
-Result<std::unique_ptr<RegistryClient>> RegistryClient::Create(RegistryOptions options) {
+Result<std::unique_ptr<RegistryClient>> RegistryClient::Create(const RegistryOptions& options) {
   FLOE_ASSIGN_OR_RETURN(std::unique_ptr<RegistrySession> session, RegistrySession::Create(options));
   return std::unique_ptr<RegistryClient>(std::make_unique<RegistryClientImpl>(std::move(session)));
 }

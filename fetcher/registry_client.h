@@ -69,7 +69,7 @@ class RegistryClient {
   using RangeCallback = std::function<void(Result<std::string>)>;
   using Sink = std::function<Result<void>(std::span<const std::byte>)>;
 
-  static Result<std::unique_ptr<RegistryClient>> Create(RegistryOptions options);
+  static Result<std::unique_ptr<RegistryClient>> Create(const RegistryOptions& options);
   virtual ~RegistryClient() = default;
 
   // --- on-demand reads ---

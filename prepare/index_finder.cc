@@ -168,7 +168,7 @@ class Finder {
     return std::nullopt;
   }
 
-  bool MayBeKept() const {
+  [[nodiscard]] bool MayBeKept() const {
     const auto& layers = image_.manifest.layers;
     return std::all_of(layers.begin(), layers.end(), [this](const image::Descriptor& layer) {
       return std::any_of(scopes_.begin(), scopes_.end(),
@@ -177,7 +177,7 @@ class Finder {
   }
 
   // Nothing unless every layer is there: a partly known image still has to ask the registry.
-  std::optional<std::vector<LayerWithIndex>> AllFromStore() const {
+  [[nodiscard]] std::optional<std::vector<LayerWithIndex>> AllFromStore() const {
     std::vector<LayerWithIndex> layers;
     for (size_t i = 0; i < image_.manifest.layers.size(); ++i) {
       auto layer = FromStore(store_, scopes_, image_.manifest.layers[i], image_.config.diff_ids[i]);
@@ -189,7 +189,7 @@ class Finder {
     return layers;
   }
 
-  Referrers List() const {
+  [[nodiscard]] Referrers List() const {
     return client_.ListReferrers(image_.reference.repository, image_.manifest_digest,
                                  image::kIndexArtifactType, deadline_);
   }
