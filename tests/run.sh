@@ -3,17 +3,18 @@
 #
 #   tests/run.sh                     everything
 #   tests/run.sh --only unit,e2e     some stages (or FLOE_STAGES="unit e2e")
-#   tests/run.sh --list              the stages
+#   tests/run.sh --list              the stages; those of tests/long.sh last
 #
 # FLOE_FUZZ_SECONDS (20): how long each fuzz target runs. FLOE_E2E (a pattern): which end-to-end scripts run.
 # The last line is "N passed, N failed, N skipped"; the exit code is 0 when nothing failed.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 2
-STAGES=(format shellcheck release unit e2e gosuite asan tsan fuzz tidy)
+EVERY_RUN=(format shellcheck release unit e2e gosuite asan tsan fuzz tidy)
+STAGES=("${EVERY_RUN[@]}" analyze)
 . deploy/lib/dependencies.sh
 
-CHOSEN=${FLOE_STAGES:-${STAGES[*]}}
+CHOSEN=${FLOE_STAGES:-${EVERY_RUN[*]}}
 while [ $# -gt 0 ]; do
   case $1 in
     --only) CHOSEN=${2//,/ }; shift 2 ;;
@@ -83,13 +84,16 @@ stage_fuzz() {
 }
 
 # Our own sources, not the tests: those are built with every warning and run under the sanitizers.
-stage_tidy() {
+clang_tidy() {  # STAGE [OPTION]...
+  local stage=$1; shift
   build release >/dev/null || return 1
-  git ls-files '*.cc' | grep -v ^tests/ | xargs -P"$JOBS" -n1 clang-tidy-19 --quiet -p build/release >"$REPORTS/tidy.log" 2>"$REPORTS/tidy.err" &&
-    result PASS clang-tidy && return 0
+  git ls-files '*.cc' | grep -v ^tests/ | xargs -P"$JOBS" -n1 clang-tidy-19 --quiet -p build/release "$@" >"$REPORTS/tidy.log" 2>"$REPORTS/tidy.err" &&
+    result PASS "$stage" && return 0
   grep -E '(error|warning):' "$REPORTS/tidy.log" | sort -u | head -40
   return 1
 }
+stage_tidy() { clang_tidy clang-tidy '--checks=-clang-analyzer-*'; }
+stage_analyze() { clang_tidy "clang's static analyzer" '--checks=-*,clang-analyzer-*,-clang-analyzer-optin.*'; }
 
 stage_gosuite() {
   local status=0 line name
