@@ -41,7 +41,8 @@ fi
 # ---- the inner half ----
 
 mount -t tmpfs -o mode=0755 tmpfs /run
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+# A checkout below /tmp stays visible: then /tmp is everybody's.
+case $SOURCE_DIR in /tmp/*) PRIVATE_TMP= ;; *) PRIVATE_TMP=1; mount -t tmpfs -o mode=1777 tmpfs /tmp ;; esac
 mkdir -p "$WORK"/{log,pid,tmp,mnt} /run/lock
 unset TMPDIR
 

@@ -63,7 +63,8 @@ check_leaks() {
     left=$($what)
     [ -z "$left" ] || { printf '%s:\n%s\n' "$what" "$left"; return 1; }
   done
-  left=$(find /tmp -mindepth 1 | head -5)
+  left=
+  [ -z "$PRIVATE_TMP" ] || left=$(find /tmp -mindepth 1 | head -5)
   [ -z "$left" ] || { printf 'left in /tmp:\n%s\n' "$left"; return 1; }
 }
 
