@@ -20,6 +20,61 @@ constexpr size_t kMaxHeaderBytes = 18;
 
 constexpr size_t kOutputBytes = 128U << 10U;
 
+constexpr uint64_t kNoBlock = UINT64_MAX;
+
+// Bytes of the header of a frame that is not skippable (RFC 8878, section 3.1.1.1).
+uint64_t FrameHeaderBytes(std::byte descriptor) {
+  constexpr std::array<uint64_t, 4> kDictionaryBytes = {0, 1, 2, 4};
+  constexpr std::array<uint64_t, 4> kContentSizeBytes = {0, 2, 4, 8};
+  const auto bits = std::to_integer<unsigned>(descriptor);
+  const bool single_segment = ((bits >> 5U) & 1U) != 0;
+  const unsigned content_size = bits >> 6U;
+  // A single segment has no window descriptor, and always a content size.
+  const uint64_t extra = single_segment && content_size != 0 ? 0 : 1;
+  return kMagicBytes + 1 + extra + kDictionaryBytes[bits & 3U] + kContentSizeBytes[content_size];
+}
+
+// Follows the block headers of a frame (RFC 8878, section 3.1.1.2).
+class BlockWalk {
+ public:
+  // `offset` within the frame, of the first block.
+  void Start(uint64_t offset) { next_ = offset; }
+
+  // `bytes` of the frame from `offset` on, in order. False for a compressed block without bytes:
+  // libzstd passes over one when it decodes a stream and refuses it when it decodes a whole frame,
+  // as the units are decoded later.
+  bool Pass(uint64_t offset, std::span<const std::byte> bytes) {
+    const uint64_t end = offset + bytes.size();
+    while (next_ != kNoBlock && next_ + header_bytes_ < end) {
+      header_ |= std::to_integer<uint32_t>(bytes[next_ + header_bytes_ - offset])
+                 << (8 * header_bytes_);
+      if (++header_bytes_ == kHeaderBytes && !EndHeader()) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static constexpr unsigned kHeaderBytes = 3;
+  static constexpr uint32_t kRunLength = 1;
+  static constexpr uint32_t kCompressed = 2;
+
+  bool EndHeader() {
+    const bool last = (header_ & 1U) != 0;
+    const uint32_t type = (header_ >> 1U) & 3U;
+    const uint32_t size = header_ >> 3U;
+    next_ = last ? kNoBlock : next_ + kHeaderBytes + (type == kRunLength ? 1 : size);
+    header_ = 0;
+    header_bytes_ = 0;
+    return type != kCompressed || size != 0;
+  }
+
+  uint64_t next_ = kNoBlock;  // Offset of the next block header within the frame.
+  uint32_t header_ = 0;
+  unsigned header_bytes_ = 0;
+};
+
 // The frame that is being read.
 struct Frame {
   uint64_t offset = 0;   // Compressed, of its first byte.
@@ -27,6 +82,7 @@ struct Frame {
   std::array<std::byte, kMaxHeaderBytes> header{};
   size_t header_bytes = 0;
   bool header_checked = false;
+  BlockWalk blocks;
 
   [[nodiscard]] uint32_t magic() const {
     uint32_t value = 0;
@@ -117,6 +173,7 @@ Result<void> ZstdScanner::Impl::CheckHeader() {
     return Ok();  // Incomplete; what is wrong with it the decoder says.
   }
   frame_.header_checked = true;
+  frame_.blocks.Start(FrameHeaderBytes(frame_.header[kMagicBytes]));
   if (ZSTD_getDictID_fromFrame(frame_.header.data(), frame_.header_bytes) != 0) {
     return Unimplemented("zstd: the frame at byte {} needs a dictionary", frame_.offset);
   }
@@ -131,11 +188,17 @@ Result<void> ZstdScanner::Impl::Step(std::span<const std::byte>& bytes, bool& ou
   ZSTD_inBuffer in{.src = bytes.data(), .size = bytes.size(), .pos = 0};
   ZSTD_outBuffer out{.dst = output_.data(), .size = output_.size(), .pos = 0};
   const size_t status = ZSTD_decompressStream(context_.get(), &out, &in);
+  const uint64_t offset_in_frame = compressed_offset_ - frame_.offset;
+  const auto taken = bytes.first(in.pos);
   compressed_offset_ += in.pos;
   bytes = bytes.subspan(in.pos);
   output_was_full = out.pos == out.size;
   if (ZSTD_isError(status) != 0) {
     return DecodeError(status);
+  }
+  if (!frame_.blocks.Pass(offset_in_frame, taken)) {
+    return DataLoss("zstd: an empty compressed block near byte {}, in the frame at byte {}",
+                    compressed_offset_, frame_.offset);
   }
   if (out.pos > 0) {
     FLOE_RETURN_IF_ERROR(TakeOutput(std::span(output_).first(out.pos)));

@@ -165,6 +165,23 @@ TEST(ZstdScannerTest, ReportsCorruptionAndWhatIsNotZstd) {
                     "no frame at byte");
 }
 
+// libzstd decodes it as a stream but not as a whole frame: the units would never decode.
+TEST(ZstdScannerTest, RefusesACompressedBlockWithoutBytes) {
+  using std::string_literals::operator""s;
+  const std::string header = "\x28\xb5\x2f\xfd\x00\x00"s;  // Window of 1 KiB, no content size.
+  const std::string raw = "\x08\x00\x00x"s;
+  const std::string empty = "\x04\x00\x00"s;
+  const std::string last = "\x21\x00\x00last"s;
+  for (const size_t step : {1U, 2U, 7U, 100U}) {
+    RecordingSink sink;
+    FLOE_EXPECT_ERROR(RunScan(header + raw + empty + last, 4096, step, sink), ErrorCode::kDataLoss,
+                      "an empty compressed block near byte");
+  }
+  RecordingSink sink;
+  FLOE_ASSERT_OK(RunScan(header + raw + last, 4096, 1, sink));
+  EXPECT_EQ(sink.decoded, "xlast");
+}
+
 TEST(PlainScannerTest, CutsEverySpanAndTheRest) {
   const std::string data(2500, 'p');
   for (const size_t step : {size_t{1}, size_t{999}, size_t{5000}}) {
