@@ -1,4 +1,8 @@
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,8 +12,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/doctor.h"
+#include "cli/private_cachemgr.h"
 #include "client/cachemgr_client.h"
 #include "client/containerd_client.h"
 
@@ -79,9 +85,61 @@ void PrintJson(const Findings& findings) {
   fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
+/// Puts SIGINT and SIGTERM off for its lifetime. Made before any other thread, which inherits it.
+class DeferredSignals {
+ public:
+  DeferredSignals() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~DeferredSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  DeferredSignals(const DeferredSignals&) = delete;
+  DeferredSignals& operator=(const DeferredSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+/// By a cache manager that runs for nothing else, in a directory that goes again.
+Result<cachemgr::v1::ProbeReply> ProbeAlone(const std::string& scratch) {
+  const std::filesystem::path root =
+      std::filesystem::path(scratch) / fmt::format("floe-doctor.{}", ::getpid());
+  const PrivateCachemgr own(root);
+  auto probe = [&]() -> Result<cachemgr::v1::ProbeReply> {
+    FLOE_RETURN_IF_ERROR(own.EnsureRunning(""));
+    auto reply = client::CachemgrClient::Connect(own.address())->Probe();
+    if (auto stopped = own.StopWhenIdle(); !stopped) {
+      LogWarning("probe: {}", stopped.error().message);
+    }
+    return reply;
+  };
+  FLOE_RETURN_IF_ERROR(CreateDirectories(root));
+  auto reply = probe();
+  if (auto removed = RemoveTree(root); !removed) {
+    LogWarning("probe: {}", removed.error().message);
+  }
+  return reply;
+}
+
+void ExamineCacheManager(const DoctorOptions& options, Findings& findings) {
+  auto probe = client::CachemgrClient::Connect(options.cachemgr)->Probe();
+  if (!probe.has_value() && probe.error().code == ErrorCode::kUnavailable && ::geteuid() == 0) {
+    findings.push_back({"cache manager", "service", Verdict::kNote, probe.error().message});
+    probe = ProbeAlone(options.scratch);
+  }
+  Append(ExamineChannels(probe), findings);
+}
+
 Result<void> RunDoctor(const GlobalOptions& global, const DoctorOptions& options) {
-  Findings findings = ExamineKernel(options.scratch);
-  Append(ExamineChannels(client::CachemgrClient::Connect(options.cachemgr)->Probe()), findings);
+  Findings findings;
+  {
+    const DeferredSignals deferred;  // What it starts, it ends.
+    findings = ExamineKernel(options.scratch);
+    ExamineCacheManager(options, findings);
+  }
   ExamineContainerd(options, findings);
   global.json ? PrintJson(findings) : PrintText(findings);
   const auto missing = std::count_if(findings.begin(), findings.end(), [](const Finding& finding) {

@@ -148,13 +148,6 @@ Finding ExamineFanotify(const std::string& scratch) {
   return Good(kName, "can be marked; no channel uses them yet");
 }
 
-Finding ExamineCachefiles() {
-  constexpr const char* kName = "cachefiles on demand";
-  return ::access("/dev/cachefiles", R_OK | W_OK) == 0
-             ? Good(kName, "/dev/cachefiles is there; no channel uses it yet")
-             : Note(kName, "no /dev/cachefiles; no channel uses it yet");
-}
-
 }  // namespace
 
 std::vector<Finding> ExamineKernel(const std::string& scratch) {
@@ -172,7 +165,6 @@ std::vector<Finding> ExamineKernel(const std::string& scratch) {
                          ? Good("overlayfs", "known")
                          : Missing("overlayfs", "this kernel has none: modprobe overlay"));
   findings.push_back(ExamineFanotify(scratch));
-  findings.push_back(ExamineCachefiles());
   return findings;
 }
 
