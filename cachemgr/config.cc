@@ -109,6 +109,15 @@ const std::vector<Key>& Keys() {
        Milliseconds([](Config& c) -> auto& { return c.manager.checkpoint_interval; })},
       {"fuse.readers",
        Integer<unsigned>([](Config& c) -> auto& { return c.manager.fuse_readers; }, 1, 64)},
+      {"cachefiles.cull_percent",
+       Integer<unsigned>([](Config& c) -> auto& { return c.manager.cull_limits.cull_percent; }, 1,
+                         97)},
+      {"cachefiles.run_percent",
+       Integer<unsigned>([](Config& c) -> auto& { return c.manager.cull_limits.run_percent; }, 2,
+                         98)},
+      {"cachefiles.stop_percent",
+       Integer<unsigned>([](Config& c) -> auto& { return c.manager.cull_limits.stop_percent; }, 0,
+                         96)},
       {"fill.request_timeout_ms",
        Milliseconds([](Config& c) -> auto& { return c.manager.fill.request_timeout; })},
       {"fill.workers",
@@ -200,8 +209,14 @@ Result<void> ApplyConfig(std::string_view toml, Config& config) {
   Config changed = config;
   FLOE_RETURN_IF_ERROR(ApplyTable(table, "", changed));
   if (!IsChannelName(changed.manager.channel)) {
-    return InvalidArgument("channel \"{}\" is none of auto, fuse, fuse-loop",
+    return InvalidArgument("channel \"{}\" is none of auto, fuse, fuse-loop, cachefiles",
                            changed.manager.channel);
+  }
+  if (const CullLimits& limits = changed.manager.cull_limits;
+      limits.stop_percent >= limits.cull_percent || limits.cull_percent >= limits.run_percent) {
+    return InvalidArgument(
+        "cachefiles: stop_percent {} < cull_percent {} < run_percent {} is false",
+        limits.stop_percent, limits.cull_percent, limits.run_percent);
   }
   config = std::move(changed);
   return Ok();

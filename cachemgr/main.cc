@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cachemgr/config.h"
+#include "cachemgr/inherited_fds.h"
 #include "cachemgr/manager.h"
 #include "cachemgr/service/cachemgr_service.h"
 #include "cachemgr/service/socket_server.h"
@@ -68,9 +69,9 @@ Result<void> Run(const Arguments& arguments, const sigset_t& stop_signals) {
   FLOE_ASSIGN_OR_RETURN(const Config config, MakeConfig(arguments));
   InitLogging("floe-cachemgr", config.log_level);
   RaiseDescriptorLimit();
-  FLOE_ASSIGN_OR_RETURN(
-      const auto manager,
-      Manager::Create(config.manager, ClientFactory(config.registry), Clock::Real()));
+  FLOE_ASSIGN_OR_RETURN(const auto manager,
+                        Manager::Create(config.manager, ClientFactory(config.registry),
+                                        Clock::Real(), TakeInheritedFd("cachefiles")));
   CachemgrService service(*manager);
   FLOE_ASSIGN_OR_RETURN(const auto server, ServeOnSocket(arguments.address, service));
   LogInfo("ready version={} root={} address={} channel={}", FLOE_VERSION, manager->root().native(),
@@ -93,7 +94,8 @@ int Main(int argc, char** argv) {
   app.add_option("--root", arguments.root, "its own directory: cache and mounts")->required();
   app.add_option("--address", arguments.address, "path of the Unix socket to serve on")->required();
   app.add_option("--channel", arguments.channel,
-                 "auto, fuse, or fuse-loop (fuse through loop devices, as on kernels before 6.12)");
+                 "auto, fuse, fuse-loop (fuse through loop devices, as on kernels before 6.12), or "
+                 "cachefiles (EROFS over fscache)");
   app.add_option("--config", arguments.config_file, "TOML file");
   app.add_option("--log-level", arguments.log_level, "debug, info, warning or error");
   app.set_version_flag("--version", FLOE_VERSION);

@@ -28,15 +28,19 @@ std::string RandomInstance() {
 
 Result<std::unique_ptr<Manager>> Manager::Create(const ManagerOptions& options,
                                                  RegistryClients::Factory clients,
-                                                 const Clock& clock) {
+                                                 const Clock& clock, UniqueFd cachefiles) {
   if (!IsChannelName(options.channel)) {
-    return InvalidArgument("channel \"{}\" is none of auto, fuse, fuse-loop", options.channel);
+    return InvalidArgument("channel \"{}\" is none of auto, fuse, fuse-loop, cachefiles",
+                           options.channel);
   }
   FLOE_ASSIGN_OR_RETURN(RootDirectory root, OpenRootDirectory(options.root));
   FLOE_ASSIGN_OR_RETURN(std::string boot_id, CurrentBootId());
   std::unique_ptr<Manager> manager(new Manager(options, std::move(root), std::move(boot_id),
                                                RandomInstance(), std::move(clients), clock));
   FLOE_RETURN_IF_ERROR(manager->mounts_.Load());
+  if (cachefiles.valid()) {
+    manager->TakeOver(std::move(cachefiles));
+  }
   return manager;
 }
 
@@ -49,12 +53,24 @@ Manager::Manager(const ManagerOptions& options, RootDirectory root, std::string 
       blobs_(root_.path / "blobs", std::move(boot_id), filler_, counters_),
       channels_({.configured = options.channel,
                  .probe_directory = root_.path / "probe",
-                 .fuse_readers = options.fuse_readers}),
+                 .fuse_readers = options.fuse_readers,
+                 .cachefiles_directory = root_.path / "cachefiles",
+                 .cull_limits = options.cull_limits}),
       mounts_(root_.path / "mounts", std::move(instance), channels_, blobs_),
       checkpoint_failures_(clock),
       maintenance_([this] { RunMaintenance(); }) {}
 
 Manager::~Manager() { Stop(); }
+
+void Manager::TakeOver(UniqueFd cachefiles) {
+  const auto channel = channels_.TakeOver(std::move(cachefiles));
+  if (!channel) {
+    LogError("inherited /dev/cachefiles not used reason=\"{}\"", channel.error().message);
+  } else if (*channel != nullptr) {
+    mounts_.Adopt(**channel);
+    (*channel)->Resume();
+  }
+}
 
 void Manager::Stop() {
   {
@@ -66,7 +82,7 @@ void Manager::Stop() {
   }
   wake_.NotifyAll();
   maintenance_.join();
-  mounts_.UnmountUnused();
+  mounts_.UnmountUnused(channels_.HandOver());
   filler_.Stop();
   CheckpointAll();
 }

@@ -25,6 +25,7 @@ struct ManagerOptions {
   std::filesystem::path root;
   std::string channel = "auto";
   unsigned fuse_readers = 2;
+  CullLimits cull_limits = {};
   FillOptions fill = {};
   /// What was filled is made durable, and complete blobs are marked so, this often.
   std::chrono::milliseconds checkpoint_interval{5000};
@@ -42,10 +43,13 @@ struct BlobStatus {
 /// ("maintenance"). Thread-safe. Start-up reads local files only.
 class Manager {
  public:
-  /// `clock` must outlive this. FailedPrecondition: the root directory cannot be used.
+  /// `clock` must outlive this. `cachefiles`: a /dev/cachefiles that a holder keeps alive over the
+  /// end of this process, and may have over that of another of this root, or none; one that cannot
+  /// be used is logged. FailedPrecondition: the root directory
+  /// cannot be used.
   static Result<std::unique_ptr<Manager>> Create(const ManagerOptions& options,
                                                  RegistryClients::Factory clients,
-                                                 const Clock& clock);
+                                                 const Clock& clock, UniqueFd cachefiles = {});
   ~Manager();
   Manager(const Manager&) = delete;
   Manager& operator=(const Manager&) = delete;
@@ -57,17 +61,20 @@ class Manager {
   [[nodiscard]] std::vector<MountStatus> Mounts() const { return mounts_.List(); }
   std::vector<BlobStatus> Blobs();
   [[nodiscard]] const Counters& counters() const { return counters_; }
+  ChannelCounters channel_counters() { return channels_.counters(); }
   [[nodiscard]] uint64_t RegistryRequests() const { return clients_.Requests(); }
   [[nodiscard]] const std::filesystem::path& root() const { return root_.path; }
   [[nodiscard]] const std::string& channel() const { return channels_.configured(); }
 
   /// Unmounts what needs this process and is not in use, fails what still waits, makes durable what
-  /// was filled. Mounts of complete blobs stay. Once.
+  /// was filled. Mounts of complete blobs stay, and those whose channel a holder keeps alive for
+  /// the next process. Once.
   void Stop();
 
  private:
   Manager(const ManagerOptions& options, RootDirectory root, std::string boot_id,
           std::string instance, RegistryClients::Factory clients, const Clock& clock);
+  void TakeOver(UniqueFd cachefiles);
   void RunMaintenance();
   void CheckpointAll();
 

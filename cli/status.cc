@@ -57,7 +57,11 @@ Json CountersJson(const cachemgr::v1::Counters& counters) {
           {"fetched_bytes", counters.fetched_bytes()},
           {"registry_requests", counters.registry_requests()},
           {"integrity_errors", counters.integrity_errors()},
-          {"reads_inflight", counters.reads_inflight()}};
+          {"reads_inflight", counters.reads_inflight()},
+          {"kernel_opens", counters.kernel_opens()},
+          {"kernel_opens_refused", counters.kernel_opens_refused()},
+          {"kernel_reads", counters.kernel_reads()},
+          {"kernel_closes", counters.kernel_closes()}};
 }
 
 unsigned Percent(uint64_t part, uint64_t whole) {

@@ -47,6 +47,7 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
   void Demand(ByteRange range, std::unique_ptr<DemandReply> reply) override;
   void UseCacheFile(std::shared_ptr<CacheFile> file,
                     const std::vector<ByteRange>& present) override;
+  std::vector<ByteRange> Blanks(ByteRange range) override { return cache_->Blanks(range); }
 
  private:
   Blob(std::filesystem::path directory, std::unique_ptr<image::BlobMap> map,

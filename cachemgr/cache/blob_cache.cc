@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "base/file.h"
@@ -65,8 +66,9 @@ std::string CompleteMarker(const image::BlobMap& map) {
                      map.device_size_bytes());
 }
 
-bool Covers(const std::vector<ByteRange>& ranges, ByteRange wanted) {
-  return std::ranges::any_of(ranges, [&](const ByteRange& r) { return r.Contains(wanted); });
+bool Covers(const std::vector<ByteRange>& sorted, ByteRange wanted) {
+  const auto next = std::ranges::upper_bound(sorted, wanted.offset, {}, &ByteRange::offset);
+  return next != sorted.begin() && std::prev(next)->Contains(wanted);
 }
 
 }  // namespace
@@ -110,7 +112,7 @@ BlobCache::BlobCache(fs::path directory, const image::BlobMap& map, UniqueFd dat
       presence_(std::move(presence)),
       words_((map.group_count() + kGroupsPerWord - 1) / kGroupsPerWord) {
   const MutexLock lock(mutex_);
-  file_ = std::make_shared<DataFile>(data_fd_.get());
+  target_.file = std::make_shared<DataFile>(data_fd_.get());
   if (presence_ != nullptr) {
     StoreAll(presence_->words());
   } else {
@@ -150,26 +152,51 @@ bool BlobCache::IsPresent(ByteRange range) const {
   if (AllPresent()) {
     return true;
   }
+  const std::shared_ptr<SharedBlocks> shared = shared_blocks();
   for (uint32_t i = map_.FirstExtentEndingAfter(range.offset); i < map_.extent_count(); ++i) {
     const image::ExtentView extent = map_.extent(i);
     if (extent.device_offset >= range.end()) {
       break;
     }
-    if (!IsGroupPresent(extent.group)) {
+    if (!IsGroupPresent(extent.group) &&
+        (shared == nullptr || !shared->IsWritten(extent.group, range))) {
       return false;
     }
   }
   return true;
 }
 
+std::shared_ptr<SharedBlocks> BlobCache::shared_blocks() const {
+  return shares_blocks_ ? target().shared : nullptr;
+}
+
+std::vector<ByteRange> BlobCache::Blanks(ByteRange range) const {
+  std::vector<ByteRange> blanks;
+  uint64_t at = AlignDown(range.offset, kBlockBytes);
+  const uint64_t end = AlignUp(range.end(), kBlockBytes);
+  for (uint32_t i = map_.FirstExtentEndingAfter(at); at < end && i < map_.extent_count(); ++i) {
+    const image::ExtentView extent = map_.extent(i);
+    const uint64_t next = std::min(end, AlignDown(extent.device_offset, kBlockBytes));
+    if (next > at) {
+      blanks.push_back({.offset = at, .length = next - at});
+    }
+    at = std::max(at, AlignUp(extent.device_offset + extent.length, kBlockBytes));
+  }
+  if (at < end) {
+    blanks.push_back({.offset = at, .length = end - at});
+  }
+  return blanks;
+}
+
 std::vector<uint32_t> BlobCache::AbsentUnits(ByteRange range) const {
   std::vector<uint32_t> units;
+  const std::shared_ptr<SharedBlocks> shared = shared_blocks();
   for (uint32_t i = map_.FirstExtentEndingAfter(range.offset); i < map_.extent_count(); ++i) {
     const image::ExtentView extent = map_.extent(i);
     if (extent.device_offset >= range.end()) {
       break;
     }
-    if (!IsGroupPresent(extent.group)) {
+    if (!IsGroupPresent(extent.group) && (shared == nullptr || !shared->IsHeld(extent.group))) {
       units.push_back(map_.group(extent.group).unit);
     }
   }
@@ -178,19 +205,24 @@ std::vector<uint32_t> BlobCache::AbsentUnits(ByteRange range) const {
   return units;
 }
 
+bool BlobCache::IsGroupHeld(uint32_t group) const {
+  const std::shared_ptr<SharedBlocks> shared = shared_blocks();
+  return shared != nullptr && shared->IsHeld(group);
+}
+
 bool BlobCache::IsUnitPresent(uint32_t unit) const {
   const image::UnitView view = map_.unit(unit);
   for (uint32_t n = 0; n < view.group_count; ++n) {
-    if (!IsGroupPresent(view.first_group + n)) {
+    if (!IsGroupPresent(view.first_group + n) && !IsGroupHeld(view.first_group + n)) {
       return false;
     }
   }
   return true;
 }
 
-std::shared_ptr<CacheFile> BlobCache::cache_file() const {
+BlobCache::Target BlobCache::target() const {
   const MutexLock lock(mutex_);
-  return file_;
+  return target_;
 }
 
 std::vector<uint32_t> BlobCache::Words(uint32_t first_word, uint32_t count) const {
@@ -213,13 +245,13 @@ void BlobCache::SetInMemory(uint32_t group) {
   --absent_groups_;
 }
 
-void BlobCache::MarkPresent(std::span<const uint32_t> groups, const CacheFile& file) {
-  if (groups.empty()) {
-    return;
-  }
+bool BlobCache::MarkPresent(std::span<const uint32_t> groups, const CacheFile& file) {
   const MutexLock lock(mutex_);
-  if (&file != file_.get()) {
-    return;
+  if (&file != target_.file.get()) {
+    return false;
+  }
+  if (groups.empty()) {
+    return true;
   }
   if (own_file_ && presence_ != nullptr) {
     const auto [low, high] = std::ranges::minmax(groups);
@@ -237,6 +269,7 @@ void BlobCache::MarkPresent(std::span<const uint32_t> groups, const CacheFile& f
     SetInMemory(group);
   }
   dirty_ = true;
+  return true;
 }
 
 void BlobCache::UseCacheFile(std::shared_ptr<CacheFile> file,
@@ -254,7 +287,10 @@ void BlobCache::UseCacheFile(std::shared_ptr<CacheFile> file,
     }
   }
   const MutexLock lock(mutex_);
-  file_ = std::move(file);
+  const bool shares = file->rules().written_is_present;
+  target_ = {.file = std::move(file),
+             .shared = shares ? std::make_shared<SharedBlocks>(map_) : nullptr};
+  shares_blocks_ = shares;
   own_file_ = false;
   complete_ = false;
   StoreAll(words);
@@ -271,7 +307,7 @@ Result<void> BlobCache::Checkpoint() {
       return Ok();
     }
     dirty_ = false;
-    file = file_;
+    file = target_.file;
     all_present = AllPresent();
     words = Words(0, static_cast<uint32_t>(words_.size()));
   }

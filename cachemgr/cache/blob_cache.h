@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "cachemgr/cache/presence_file.h"
+#include "cachemgr/cache/shared_blocks.h"
 #include "cachemgr/channel/cache_file.h"
 #include "image/blob_map.h"
 
@@ -40,20 +41,30 @@ class BlobCache {
   }
   /// Device bytes that no extent covers are always present.
   [[nodiscard]] bool IsPresent(ByteRange range) const;
-  /// Units that a demand for `range` needs: sorted, unique.
+  /// Units that a demand for `range` needs: sorted, unique. Not those of held groups
+  /// (SharedBlocks), whose bytes are here and only wait for their neighbours.
   [[nodiscard]] std::vector<uint32_t> AbsentUnits(ByteRange range) const;
+  /// Whole blocks of the range that no extent covers: they read as zeros.
+  [[nodiscard]] std::vector<ByteRange> Blanks(ByteRange range) const;
+  /// Verified, and written but for blocks that wait for other groups (SharedBlocks).
+  [[nodiscard]] bool IsGroupHeld(uint32_t group) const;
+  /// Present or held, all of it: nothing of it is to be fetched.
   [[nodiscard]] bool IsUnitPresent(uint32_t unit) const;
   [[nodiscard]] bool AllPresent() const { return absent_groups_.load() == 0; }
   /// All present, synced and marked so on disk: the data file can be mounted as it is.
   [[nodiscard]] bool complete() const { return complete_.load(); }
 
   /// Where fills write: the data file, or what UseCacheFile put in its place.
-  [[nodiscard]] std::shared_ptr<CacheFile> cache_file() const;
-  /// After all extents of these groups were written to `file`. Ignored when `file` is not the cache
-  /// file any more.
-  void MarkPresent(std::span<const uint32_t> groups, const CacheFile& file);
-  /// From now on `file` holds the bytes, of which `present` are there; this cache never becomes
-  /// complete by itself then.
+  struct Target {
+    std::shared_ptr<CacheFile> file;
+    std::shared_ptr<SharedBlocks> shared;  ///< Null unless a written block counts as present.
+  };
+  [[nodiscard]] Target target() const;
+  /// After all extents of these groups were written to `file`. False, and nothing is marked, when
+  /// `file` is not the cache file any more: write it all to the new one.
+  [[nodiscard]] bool MarkPresent(std::span<const uint32_t> groups, const CacheFile& file);
+  /// From now on `file` holds the bytes, of which `present` (sorted, apart from each other) are
+  /// there; this cache never becomes complete by itself then.
   void UseCacheFile(std::shared_ptr<CacheFile> file, const std::vector<ByteRange>& present);
 
   /// Makes what is present now durable (data first); marks the blob complete when all is. Waits for
@@ -69,6 +80,8 @@ class BlobCache {
  private:
   BlobCache(std::filesystem::path directory, const image::BlobMap& map, UniqueFd data_fd,
             std::unique_ptr<PresenceFile> presence);
+  /// Null for most cache files; takes no lock to say so.
+  [[nodiscard]] std::shared_ptr<SharedBlocks> shared_blocks() const;
   void SetInMemory(uint32_t group) FLOE_REQUIRES(mutex_);
   void StoreAll(std::span<const uint32_t> words) FLOE_REQUIRES(mutex_);
   [[nodiscard]] std::vector<uint32_t> Words(uint32_t first_word, uint32_t count) const;
@@ -88,7 +101,8 @@ class BlobCache {
   Mutex checkpoint_mutex_;  // One checkpoint at a time; taken before mutex_.
   // Held by fill workers for the write of one presence word; readers never take it.
   mutable Mutex mutex_;
-  std::shared_ptr<CacheFile> file_ FLOE_GUARDED_BY(mutex_);
+  Target target_ FLOE_GUARDED_BY(mutex_);
+  std::atomic<bool> shares_blocks_ = false;  // target_.shared is there: worth the lock.
   bool own_file_ FLOE_GUARDED_BY(mutex_) = true;
   bool dirty_ FLOE_GUARDED_BY(mutex_) = false;
 };

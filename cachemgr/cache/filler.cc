@@ -71,8 +71,8 @@ void Filler::Demand(const std::shared_ptr<Blob>& blob, ByteRange range,
   auto waiter = std::make_shared<Waiter>(range, std::move(reply), blob->cache(), counters_, watch_);
   watch_.Add(waiter);
   const Joined joined = JoinFlights(*blob, waiter);
-  if (joined.nothing_absent) {
-    waiter->Finish(Ok());
+  if (joined.answer) {
+    waiter->Finish(*joined.answer);
     return;
   }
   StartFlights(joined.started, {.blob = blob});
@@ -92,7 +92,14 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
     const std::vector<uint32_t> units = blob.cache().AbsentUnits(waiter->range());
     if (units.empty()) {
       waiter->Begin(0, counters_.reads_hit);
-      joined.nothing_absent = true;
+      joined.answer = Ok();
+      return joined;
+    }
+    if (const auto now = clock_.Now(); std::ranges::any_of(
+            units, [&](uint32_t unit) { return table.timeouts.Contains(unit, now); })) {
+      waiter->Begin(0, counters_.reads_filled);
+      joined.answer = DeadlineExceeded("offset {} length {} timed out a moment ago",
+                                       waiter->range().offset, waiter->range().length);
       return joined;
     }
     for (const uint32_t unit : units) {
@@ -361,6 +368,9 @@ void Filler::Complete(Blob& blob, Flight& flight, const Result<void>& outcome) {
     const MutexLock lock(table.mutex);
     waiters.swap(flight.waiters);
     table.flights.erase(flight.unit);
+    if (!outcome && outcome.error().code == ErrorCode::kDeadlineExceeded) {
+      table.timeouts.Add(flight.unit, clock_.Now());
+    }
   }
   if (!outcome && outcome.error().code != ErrorCode::kCancelled && !waiters.empty() &&
       failures_.Take()) {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -77,7 +78,8 @@ class Filler {
   struct Joined {
     Flights started;
     ReadAhead::Window ahead;
-    bool nothing_absent = false;
+    std::optional<Result<void>> answer =
+        std::nullopt;  ///< No flight is needed, or none is worth it.
   };
 
   Joined JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& waiter);

@@ -2,6 +2,22 @@
 
 namespace floe::cachemgr {
 
+namespace {
+
+constexpr std::chrono::seconds kRecent{1};
+
+}  // namespace
+
+void RecentTimeouts::Add(uint32_t unit, std::chrono::steady_clock::time_point now) {
+  std::erase_if(ended_, [&](const auto& entry) { return now - entry.second >= kRecent; });
+  ended_[unit] = now;
+}
+
+bool RecentTimeouts::Contains(uint32_t unit, std::chrono::steady_clock::time_point now) {
+  const auto found = ended_.find(unit);
+  return found != ended_.end() && now - found->second < kRecent;
+}
+
 void Waiter::UnitDone(const Result<void>& outcome) {
   if (!outcome && !cache_.IsPresent(range_)) {
     Finish(outcome);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -65,9 +66,21 @@ struct Flight {
   std::vector<std::shared_ptr<Waiter>> waiters;
 };
 
+/// Units whose fetch ended at its deadline a moment ago. The kernel asks again at once when a
+/// read-ahead failed; that reader has waited long enough.
+class RecentTimeouts {
+ public:
+  void Add(uint32_t unit, std::chrono::steady_clock::time_point now);
+  [[nodiscard]] bool Contains(uint32_t unit, std::chrono::steady_clock::time_point now);
+
+ private:
+  std::unordered_map<uint32_t, std::chrono::steady_clock::time_point> ended_;
+};
+
 /// The flights of one blob, by unit: at most one for each.
 struct FlightTable {
   Mutex mutex;
+  RecentTimeouts timeouts FLOE_GUARDED_BY(mutex);
   std::unordered_map<uint32_t, std::shared_ptr<Flight>> flights FLOE_GUARDED_BY(mutex);
   ReadAhead read_ahead FLOE_GUARDED_BY(mutex);
 };

@@ -40,9 +40,7 @@ Result<void> UnitFiller::Fill(const image::BlobMap& map, BlobCache& cache, uint3
     return WithContext(done.error(), fmt::format("unit {}", unit));
   }
   Result<void> verified = Verify(map, cache, view);
-  const std::shared_ptr<CacheFile> file = cache.cache_file();
-  FLOE_RETURN_IF_ERROR(WritePieces(map, *file));
-  cache.MarkPresent(verified_, *file);
+  FLOE_RETURN_IF_ERROR(Store(map, cache));
   Shrink(decoded_);
   Shrink(run_);
   return verified;
@@ -52,7 +50,7 @@ Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cach
                                 const image::UnitView& unit) {
   Result<void> outcome = Ok();
   for (uint32_t g = unit.first_group; g < unit.first_group + unit.group_count; ++g) {
-    if (cache.IsGroupPresent(g)) {
+    if (cache.IsGroupPresent(g) || cache.IsGroupHeld(g)) {
       continue;
     }
     const image::GroupView group = map.group(g);
@@ -69,11 +67,35 @@ Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cach
     for (uint32_t n = 0; n < group.extent_count; ++n) {
       const image::ExtentView extent = map.GroupExtent(group, n);
       pieces_.push_back({.device_offset = extent.device_offset,
-                         .bytes = bytes.subspan(extent.offset_in_group, extent.length)});
+                         .bytes = bytes.subspan(extent.offset_in_group, extent.length),
+                         .group = g});
     }
   }
-  std::ranges::sort(pieces_, {}, &Piece::device_offset);
+  std::ranges::sort(pieces_, {}, &ExtentPiece::device_offset);
   return outcome;
+}
+
+Result<void> UnitFiller::Store(const image::BlobMap& map, BlobCache& cache) {
+  for (;;) {  // Again only when the kernel gave the device another file meanwhile.
+    const BlobCache::Target target = cache.target();
+    const auto written = Write(map, cache, target);
+    if (!written && cache.target().file == target.file) {
+      return written.error();
+    }
+    if (written && cache.MarkPresent(*written, *target.file)) {
+      return Ok();
+    }
+  }
+}
+
+Result<std::vector<uint32_t>> UnitFiller::Write(const image::BlobMap& map, const BlobCache& cache,
+                                                const BlobCache::Target& target) {
+  if (target.shared != nullptr) {
+    return blocks_.Write({map, *target.file, *target.shared}, pieces_, verified_,
+                         [&](uint32_t group) { return cache.IsGroupPresent(group); });
+  }
+  FLOE_RETURN_IF_ERROR(WritePieces(map, *target.file));
+  return verified_;
 }
 
 // pieces:  |aaaaaaaa|aaa  |bbbb  |        |cccc|      one run: a, zeros, b, zeros
@@ -86,7 +108,7 @@ Result<void> UnitFiller::WritePieces(const image::BlobMap& map, CacheFile& file)
     run_.clear();
     while (next < pieces_.size() && run_.size() < kMaxRunBytes &&
            OnlyPadding(map, end, pieces_[next].device_offset)) {
-      const Piece& piece = pieces_[next++];
+      const ExtentPiece& piece = pieces_[next++];
       run_.resize(piece.device_offset - start);
       run_.insert(run_.end(), piece.bytes.begin(), piece.bytes.end());
       end = start + run_.size();

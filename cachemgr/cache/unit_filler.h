@@ -7,6 +7,8 @@
 
 #include "base/result.h"
 #include "cachemgr/cache/blob_cache.h"
+#include "cachemgr/cache/block_writer.h"
+#include "cachemgr/cache/extent_piece.h"
 #include "image/blob_map.h"
 #include "image/unit_decoder.h"
 
@@ -24,20 +26,22 @@ class UnitFiller {
                     std::span<const std::byte> compressed, std::span<const std::byte> window);
 
  private:
-  struct Piece {  // An extent of a verified group, with its bytes.
-    uint64_t device_offset = 0;
-    std::span<const std::byte> bytes;
-  };
   /// Verifies the absent groups of the unit: their numbers, and their extents in device order.
   Result<void> Verify(const image::BlobMap& map, const BlobCache& cache,
                       const image::UnitView& unit);
+  /// Writes what was verified and marks it, in whatever is the cache file by then.
+  Result<void> Store(const image::BlobMap& map, BlobCache& cache);
+  /// The groups that are wholly written now.
+  Result<std::vector<uint32_t>> Write(const image::BlobMap& map, const BlobCache& cache,
+                                      const BlobCache::Target& target);
   Result<void> WritePieces(const image::BlobMap& map, CacheFile& file);
 
   image::UnitDecoder decoder_;
   std::vector<std::byte> decoded_;
   std::vector<std::byte> run_;
-  std::vector<Piece> pieces_;
+  std::vector<ExtentPiece> pieces_;
   std::vector<uint32_t> verified_;
+  BlockWriter blocks_;
 };
 
 }  // namespace floe::cachemgr

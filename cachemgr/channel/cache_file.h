@@ -32,7 +32,8 @@ class CacheFile {
   [[nodiscard]] virtual WriteRules rules() const = 0;
   /// Writes all bytes or fails: ResourceExhausted when the disk is full.
   virtual Result<void> Write(std::span<const std::byte> bytes, uint64_t offset) = 0;
-  /// What was written before the call survives a power cut (fdatasync; syncfs for cachefiles).
+  /// What was written before the call survives a power cut (fdatasync). cachefiles cannot promise
+  /// it and does not need to: what the kernel's file lost is a hole again.
   virtual Result<void> Sync() = 0;
 };
 

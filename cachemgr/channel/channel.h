@@ -48,6 +48,9 @@ class DemandHandler {
   /// Channels that serve the BlobCache's data file never call it.
   virtual void UseCacheFile(std::shared_ptr<CacheFile> file,
                             const std::vector<ByteRange>& present) = 0;
+  /// Whole blocks of the range that belong to no file's bytes: zeros that no fill ever writes, and
+  /// that a channel has to where the kernel must not find holes (cachefiles).
+  virtual std::vector<ByteRange> Blanks(ByteRange range) = 0;
 };
 
 /// A blob's device as a channel sees it.
@@ -86,6 +89,14 @@ struct MountSpec {
   std::filesystem::path target = {};  ///< An existing directory.
 };
 
+/// What the kernel has sent on a channel that speaks in messages; all 0 on others.
+struct ChannelCounters {
+  uint64_t opens = 0;
+  uint64_t opens_refused = 0;
+  uint64_t reads = 0;
+  uint64_t closes = 0;
+};
+
 /// A kernel mechanism. Thread-safe. The order is always: Register every blob that is not complete,
 /// then Mount (fanotify and cachefiles need it so). Unmounting is umount2(2) on the target, then
 /// letting go of the registrations. Must outlive its registrations; its destructor ends its threads
@@ -110,6 +121,7 @@ class OnDemandChannel {
   /// and that a refused one fails; the error says exactly what is missing. `scratch`: an empty
   /// private directory there.
   virtual Result<void> Probe(const std::filesystem::path& scratch) = 0;
+  [[nodiscard]] virtual ChannelCounters counters() const { return {}; }
 };
 
 }  // namespace floe::cachemgr

@@ -205,6 +205,28 @@ Result<UniqueFd> CreateErofsMount(const ErofsMountSpec& spec) {
   return spec.all_plain && !loop ? CreatePlain(sources) : CreateFrom(sources, false);
 }
 
+Result<UniqueFd> CreateCookieMount(const std::string& fsid, const std::string& domain) {
+  FLOE_ASSIGN_OR_RETURN(MountContext context, MountContext::Open("erofs"));
+  FLOE_RETURN_IF_ERROR(context.SetFlag("ro"));
+  for (const auto& [key, value] : {std::pair{"fsid", fsid}, std::pair{"domain_id", domain}}) {
+    if (auto set = context.SetString(key, value); !set) {
+      return set.error().os_errno == EINVAL
+                 ? FailedPrecondition(
+                       "EROFS of this kernel knows no {}= (Linux 5.19 to 7.1 with "
+                       "CONFIG_EROFS_FS_ONDEMAND, domain_id= from 6.1): {}",
+                       key, set.error().message)
+                 : set.error();
+    }
+  }
+  auto mount = context.Create();
+  // EROFS without the on-demand mode takes the option, says so, and mounts nothing.
+  if (!mount && mount.error().message.find("option not supported") != std::string::npos) {
+    return FailedPrecondition("EROFS of this kernel was built without CONFIG_EROFS_FS_ONDEMAND: {}",
+                              mount.error().message);
+  }
+  return mount;
+}
+
 Result<void> AttachMount(int mount_fd, const std::filesystem::path& target) {
   if (::move_mount(mount_fd, "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return ErrnoError(errno, fmt::format("attach the mount to {}", target.native()));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -30,6 +31,10 @@ struct ErofsMountSpec {
 /// vanishes when the descriptor is closed unless AttachMount was called. The error holds what the
 /// kernel said. FailedPrecondition: this kernel has no EROFS, or none of this attachment.
 Result<UniqueFd> CreateErofsMount(const ErofsMountSpec& spec);
+/// The same over fscache: bootstrap and devices are cookies, the devices named by the tags in the
+/// bootstrap's device table (Linux 5.19 to 7.1). AlreadyExists or EBUSY: the fsid is mounted.
+/// FailedPrecondition: EROFS does not know `fsid=`.
+Result<UniqueFd> CreateCookieMount(const std::string& fsid, const std::string& domain);
 /// Moves a mount onto an existing directory, visible to all who share the target's mount namespace
 /// or receive its propagation.
 Result<void> AttachMount(int mount_fd, const std::filesystem::path& target);

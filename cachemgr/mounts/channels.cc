@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <sys/fanotify.h>
 #include <sys/mount.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <tuple>
 #include <utility>
 
 #include "base/file.h"
@@ -17,6 +20,7 @@
 namespace floe::cachemgr {
 namespace {
 
+constexpr const char* kAuto = "auto";
 constexpr const char* kNone = "none";
 constexpr const char* kNoneLoop = "none-loop";
 constexpr const char* kFuse = "fuse";
@@ -31,8 +35,8 @@ Result<void> TryFuse(Attachment attachment, const std::filesystem::path& scratch
   return channel->Probe(scratch);
 }
 
-// These two are not part of this version; what the kernel lacks comes first, because it decides
-// whether a later version helps.
+// Not part of this version; what the kernel lacks comes first, because it decides whether a later
+// version helps.
 Result<void> TryFanotify(const std::filesystem::path& scratch) {
   const UniqueFd group(::fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC, O_RDWR));
   if (!group.valid()) {
@@ -53,24 +57,31 @@ Result<void> TryFanotify(const std::filesystem::path& scratch) {
   return Unimplemented("the kernel can; this version of Floe does not use it");
 }
 
-Result<void> TryCachefiles() {
-  if (auto device = OpenFile("/dev/cachefiles", O_RDWR); !device) {
-    return device.error().os_errno == EBUSY
-               ? FailedPrecondition("/dev/cachefiles is in use by another program")
-               : FailedPrecondition("{} (Linux 5.19 to 7.1 with CACHEFILES_ONDEMAND)",
-                                    device.error().message);
+// Before 6.6.41 and 6.9.11 a misbehaving daemon or a mount at the wrong moment could corrupt the
+// kernel's memory (docs/channels.md).
+bool HasCachefilesFixes() {
+  utsname kernel{};
+  int major = 0;
+  int minor = 0;
+  int patch = 0;
+  if (::uname(&kernel) != 0 ||
+      std::sscanf(kernel.release, "%d.%d.%d", &major, &minor, &patch) < 2) {
+    return true;
   }
-  return Unimplemented("this version of Floe does not use it");
+  const auto version = std::tuple(major, minor, patch);
+  constexpr int kMajor = 6;
+  return version >= std::tuple(kMajor, 9, 11) ||
+         (std::pair(major, minor) == std::pair(kMajor, 6) && patch >= 41);
 }
 
 }  // namespace
 
 bool IsChannelName(std::string_view name) {
-  constexpr std::array<std::string_view, 3> kNames = {"auto", kFuse, kFuseLoop};
+  constexpr std::array<std::string_view, 4> kNames = {kAuto, kFuse, kFuseLoop, kCachefiles};
   return std::ranges::find(kNames, name) != kNames.end();
 }
 
-Result<void> Channels::TryIn(const std::string& name, const std::filesystem::path& scratch) const {
+Result<void> Channels::TryIn(const std::string& name, const std::filesystem::path& scratch) {
   if (name == kNone) {
     return ProbePlainMount(Attachment::kFile, scratch);
   }
@@ -83,10 +94,27 @@ Result<void> Channels::TryIn(const std::string& name, const std::filesystem::pat
   if (name == kFuseLoop) {
     return TryFuse(Attachment::kLoop, scratch);
   }
-  return name == kFanotify ? TryFanotify(scratch) : TryCachefiles();
+  return name == kFanotify ? TryFanotify(scratch) : TryCachefiles(scratch);
 }
 
-Result<void> Channels::Try(const std::string& name) const {
+Result<void> Channels::TryCachefiles(const std::filesystem::path& scratch) {
+  if (channel_ != nullptr && channel_->name() == kCachefiles) {
+    return channel_->Probe(scratch);
+  }
+  std::unique_ptr<CachefilesChannel> channel = std::move(inherited_);
+  if (channel == nullptr) {
+    FLOE_ASSIGN_OR_RETURN(
+        channel, CachefilesChannel::Create(
+                     {.directory = options_.cachefiles_directory, .limits = options_.cull_limits}));
+  }
+  FLOE_RETURN_IF_ERROR(channel->Probe(scratch));
+  if (PrefersCachefiles()) {
+    probed_cachefiles_ = std::move(channel);
+  }
+  return Ok();
+}
+
+Result<void> Channels::Try(const std::string& name) {
   const std::filesystem::path scratch = options_.probe_directory / name;
   // Left by a process that was killed in the middle of a probe.
   ::umount2((scratch / "mnt").c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
@@ -99,7 +127,7 @@ Result<void> Channels::Try(const std::string& name) const {
   return outcome;
 }
 
-const Channels::ProbeResult& Channels::Tried(const std::string& name) {
+Channels::ProbeResult Channels::Tried(const std::string& name) {
   const auto known = std::ranges::find(tried_, name, &ProbeResult::name);
   if (known != tried_.end()) {
     return *known;
@@ -107,10 +135,18 @@ const Channels::ProbeResult& Channels::Tried(const std::string& name) {
   ProbeResult result{.name = name};
   const Result<void> outcome = Try(name);
   result.usable = outcome.has_value();
-  result.detail = outcome ? "" : outcome.error().message;
+  if (!outcome) {
+    result.detail = outcome.error().message;
+  } else if (name == kCachefiles && !HasCachefilesFixes()) {
+    result.detail =
+        "works, but this kernel lacks fixes of its cachefiles: use 6.6.41, 6.9.11 or later";
+  }
   LogInfo("probe channel={} usable={} detail=\"{}\"", name, result.usable, result.detail);
-  tried_.push_back(std::move(result));
-  return tried_.back();
+  // Another program that has what is needed may let go of it.
+  if (outcome || outcome.error().code != ErrorCode::kUnavailable) {
+    tried_.push_back(result);
+  }
+  return result;
 }
 
 Result<Attachment> Channels::PlainLocked() {
@@ -134,18 +170,67 @@ Result<Attachment> Channels::Plain() {
   return PlainLocked();
 }
 
+Result<std::unique_ptr<OnDemandChannel>> Channels::MakeFuse() {
+  FLOE_ASSIGN_OR_RETURN(const Attachment attachment, PlainLocked());
+  const ProbeResult probe = Tried(attachment == Attachment::kFile ? kFuse : kFuseLoop);
+  if (!probe.usable) {
+    return FailedPrecondition("channel {}: {}", probe.name, probe.detail);
+  }
+  return FuseChannel::Create({.attachment = attachment, .readers = options_.fuse_readers});
+}
+
+Result<std::unique_ptr<OnDemandChannel>> Channels::MakeCachefiles() {
+  const ProbeResult probe = Tried(kCachefiles);
+  if (!probe.usable || probed_cachefiles_ == nullptr) {
+    return FailedPrecondition("channel {}: {}", probe.name, probe.detail);
+  }
+  return std::move(probed_cachefiles_);
+}
+
+bool Channels::PrefersCachefiles() {
+  return options_.configured == kCachefiles ||
+         (options_.configured == kAuto && HasCachefilesFixes() &&
+          !(Tried(kNone).usable && Tried(kFuse).usable));
+}
+
 Result<OnDemandChannel*> Channels::OnDemand() {
   const MutexLock lock(mutex_);
   if (channel_ == nullptr) {
-    FLOE_ASSIGN_OR_RETURN(const Attachment attachment, PlainLocked());
-    const ProbeResult& probe = Tried(attachment == Attachment::kFile ? kFuse : kFuseLoop);
-    if (!probe.usable) {
-      return FailedPrecondition("channel {}: {}", probe.name, probe.detail);
+    const bool cachefiles =
+        PrefersCachefiles() && (options_.configured == kCachefiles || Tried(kCachefiles).usable);
+    FLOE_ASSIGN_OR_RETURN(channel_, cachefiles ? MakeCachefiles() : MakeFuse());
+    if (cachefiles && !HasCachefilesFixes()) {
+      LogWarning("channel cachefiles: this kernel lacks fixes of its own memory safety");
     }
-    FLOE_ASSIGN_OR_RETURN(channel_, FuseChannel::Create({.attachment = attachment,
-                                                         .readers = options_.fuse_readers}));
+    LogInfo("channel chosen name={} configured={}", channel_->name(), options_.configured);
   }
   return channel_.get();
+}
+
+Result<CachefilesChannel*> Channels::TakeOver(UniqueFd cachefiles) {
+  FLOE_ASSIGN_OR_RETURN(auto channel,
+                        CachefilesChannel::Create({.directory = options_.cachefiles_directory,
+                                                   .limits = options_.cull_limits,
+                                                   .held = std::move(cachefiles)}));
+  const MutexLock lock(mutex_);
+  if (!channel->taken_over()) {
+    inherited_ = std::move(channel);
+    return nullptr;
+  }
+  CachefilesChannel* taken_over = channel.get();
+  channel_ = std::move(channel);
+  return taken_over;
+}
+
+std::string Channels::HandOver() {
+  const MutexLock lock(mutex_);
+  auto* cachefiles = dynamic_cast<CachefilesChannel*>(channel_.get());
+  return cachefiles != nullptr && cachefiles->HandOver() ? kCachefiles : "";
+}
+
+ChannelCounters Channels::counters() {
+  const MutexLock lock(mutex_);
+  return channel_ == nullptr ? ChannelCounters{} : channel_->counters();
 }
 
 std::vector<Channels::ProbeResult> Channels::Probe() {

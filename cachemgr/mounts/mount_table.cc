@@ -129,6 +129,55 @@ Result<void> MountTable::Load() {
   return error ? Result<void>(ErrnoError(error.value(), directory_.native())) : Ok();
 }
 
+void MountTable::Adopt(CachefilesChannel& channel) {
+  for (const auto& blob : blobs_.All()) {
+    Entry all;
+    if (auto added = AddDevice(&channel, blob, all); !added) {
+      LogError("blob not adopted key={} reason=\"{}\"", blob->map().key(), added.error().message);
+    }
+    std::ranges::move(all.registrations, std::back_inserter(adopted_));
+  }
+  std::vector<std::shared_ptr<const Entry>> known;
+  {
+    const MutexLock lock(mutex_);
+    for (const auto& [id, entry] : entries_) {
+      known.push_back(entry);
+    }
+  }
+  for (const auto& former : known) {
+    const MountRecord& record = former->record;
+    const auto found = CurrentMountPoint(record.target);
+    if (record.channel != channel.name() || record.device == 0 || !found ||
+        !IsOurs(*found, record)) {
+      continue;
+    }
+    if (auto adopted = AdoptOne(channel, record); adopted) {
+      LogInfo("mount adopted id={} channel={} target={}", record.id, record.channel, record.target);
+    } else {
+      LogError("mount not adopted id={} reason=\"{}\"", record.id, adopted.error().message);
+    }
+  }
+}
+
+Result<void> MountTable::AdoptOne(CachefilesChannel& channel, const MountRecord& record) {
+  FLOE_ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(record.bootstrap_digest));
+  auto entry = std::make_shared<Entry>(Entry{.record = record});
+  entry->record.instance = instance_;
+  MountSpec spec{.bootstrap = directory_ / record.id / "bootstrap",
+                 .bootstrap_digest = digest,
+                 .target = record.target};
+  for (const std::string& key : record.keys) {
+    FLOE_ASSIGN_OR_RETURN(const auto blob, blobs_.Acquire({.key = key}));
+    FLOE_ASSIGN_OR_RETURN(MountDevice device, AddDevice(&channel, blob, *entry));
+    spec.devices.push_back(std::move(device));
+  }
+  FLOE_RETURN_IF_ERROR(channel.Adopt(spec, record.device));
+  FLOE_RETURN_IF_ERROR(WriteRecord(entry->record));
+  const MutexLock lock(mutex_);
+  entries_[record.id] = std::move(entry);
+  return Ok();
+}
+
 std::shared_ptr<const MountTable::Entry> MountTable::Find(const std::string& id) const {
   const MutexLock lock(mutex_);
   auto found = entries_.find(id);
@@ -330,9 +379,10 @@ void MountTable::BlobCompleted(const std::string& key) {
   }
 }
 
-void MountTable::UnmountUnused() {
+void MountTable::UnmountUnused(const std::string& spared_channel) {
   for (const MountStatus& mount : List()) {
-    if (!mount.live || mount.record.channel == kPlainChannel) {
+    if (!mount.live || mount.record.channel == kPlainChannel ||
+        mount.record.channel == spared_channel) {
       continue;
     }
     const KeyLocks::Holder holder(ids_, mount.record.id);

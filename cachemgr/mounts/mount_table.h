@@ -44,14 +44,18 @@ class MountTable {
 
   /// Reads the records of former processes; unreadable ones are logged and removed.
   Result<void> Load();
+  /// After Load: the mounts that a former process made over a channel which this one has taken over
+  /// are this process's from now on. What cannot be adopted is logged.
+  void Adopt(CachefilesChannel& channel);
   /// All or nothing; never talks to a registry.
   Result<MountOutcome> Mount(const MountRequest& request);
   Result<void> Unmount(const std::string& id, bool detach);
   [[nodiscard]] std::vector<MountStatus> List() const;
   /// Tells the channel that a blob is complete now.
   void BlobCompleted(const std::string& key);
-  /// Unmounts what needs this process and nobody uses; before it ends.
-  void UnmountUnused();
+  /// Unmounts what needs this process and nobody uses; before it ends. Not those of
+  /// `spared_channel` (empty: none), which the next process takes over.
+  void UnmountUnused(const std::string& spared_channel);
 
  private:
   struct Entry {
@@ -67,6 +71,7 @@ class MountTable {
   Result<void> Attach(const MountRequest& request, const std::vector<std::shared_ptr<Blob>>& blobs,
                       Entry& entry);
   /// Registers the blob if `channel` (null: all are complete) has to serve it.
+  Result<void> AdoptOne(CachefilesChannel& channel, const MountRecord& record);
   static Result<MountDevice> AddDevice(OnDemandChannel* channel, const std::shared_ptr<Blob>& blob,
                                        Entry& entry);
   Result<void> WriteRecord(const MountRecord& record) const;
@@ -81,6 +86,9 @@ class MountTable {
   KeyLocks ids_;
   mutable Mutex mutex_;
   std::map<std::string, std::shared_ptr<const Entry>> entries_ FLOE_GUARDED_BY(mutex_);
+  /// Every blob that is known, after a take-over: detached mounts, which no record names, may still
+  /// read them.
+  std::vector<std::unique_ptr<DeviceRegistration>> adopted_;
 };
 
 }  // namespace floe::cachemgr

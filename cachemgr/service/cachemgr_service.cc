@@ -93,6 +93,11 @@ grpc::Status CachemgrService::Status(grpc::ServerContext* /*context*/,
   }
   ToMessage(manager_.counters(), *reply->mutable_counters());
   reply->mutable_counters()->set_registry_requests(manager_.RegistryRequests());
+  const ChannelCounters channel = manager_.channel_counters();
+  reply->mutable_counters()->set_kernel_opens(channel.opens);
+  reply->mutable_counters()->set_kernel_opens_refused(channel.opens_refused);
+  reply->mutable_counters()->set_kernel_reads(channel.reads);
+  reply->mutable_counters()->set_kernel_closes(channel.closes);
   return grpc::Status::OK;
 }
 

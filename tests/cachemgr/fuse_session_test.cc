@@ -23,6 +23,7 @@ class NullHandler final : public DemandHandler {
   void Demand(ByteRange /*range*/, std::unique_ptr<DemandReply> /*reply*/) override {}
   void UseCacheFile(std::shared_ptr<CacheFile> /*file*/,
                     const std::vector<ByteRange>& /*present*/) override {}
+  std::vector<ByteRange> Blanks(ByteRange /*range*/) override { return {}; }
 };
 
 class FuseSessionTest : public ::testing::Test {

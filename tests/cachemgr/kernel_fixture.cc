@@ -29,9 +29,20 @@ Result<void> EnterPrivateMountNamespace() {
 Result<void> CanUseChannel(const std::string& channel) {
   FLOE_RETURN_IF_ERROR(EnterPrivateMountNamespace());
   const floe::testing::TempDir directory;
-  Channels channels({.configured = channel, .probe_directory = directory.path() / "probe"});
+  Channels channels({.configured = channel,
+                     .probe_directory = directory.path() / "probe",
+                     .cachefiles_directory = directory.path() / "cachefiles"});
   FLOE_RETURN_IF_ERROR(channels.OnDemand());
   return Ok();
+}
+
+bool CanMountFiles() {
+  static const bool kCan = [] {
+    const floe::testing::TempDir directory;
+    Channels channels({.probe_directory = directory.path() / "probe"});
+    return channels.Plain().value_or(Attachment::kLoop) == Attachment::kFile;
+  }();
+  return kCan;
 }
 
 void KernelTest::SetUp() {

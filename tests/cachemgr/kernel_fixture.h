@@ -22,6 +22,9 @@ Result<void> EnterPrivateMountNamespace();
 /// Whether this kernel can mount through a channel ("auto", "fuse-loop"); the error says why not.
 Result<void> CanUseChannel(const std::string& channel);
 
+/// Whether this kernel mounts EROFS from files (Linux 6.12).
+bool CanMountFiles();
+
 /// A cache manager over real mounts, with a fake registry. The blob's files are f0, f1, ...
 class KernelTest : public ::testing::Test {
  protected:

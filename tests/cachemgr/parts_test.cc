@@ -164,6 +164,7 @@ TEST(ConfigTest, SetsWhatItNamesAndKeepsTheRest) {
       ApplyConfig("channel = 'fuse'\n"
                   "log_level = 'debug'\n"
                   "[fill]\nrequest_timeout_ms = 1500\nreadahead_units = 0\n"
+                  "[cachefiles]\nrun_percent = 30\ncull_percent = 20\n"
                   "[registry]\nplain_http = ['a:1', 'b']\nhttp2 = false\n",
                   config));
   EXPECT_EQ(config.manager.channel, "fuse");
@@ -171,6 +172,8 @@ TEST(ConfigTest, SetsWhatItNamesAndKeepsTheRest) {
   EXPECT_EQ(config.manager.fill.request_timeout, std::chrono::milliseconds(1500));
   EXPECT_EQ(config.manager.fill.readahead_units, 0U);
   EXPECT_EQ(config.manager.fill.workers, FillOptions().workers);
+  EXPECT_EQ(config.manager.cull_limits.cull_percent, 20U);
+  EXPECT_EQ(config.manager.cull_limits.stop_percent, CullLimits().stop_percent);
   EXPECT_THAT(config.registry.plain_http, ElementsAre("a:1", "b"));
   EXPECT_FALSE(config.registry.http2);
 }
@@ -196,6 +199,9 @@ TEST(ConfigTest, WrongValuesAreRefused) {
   FLOE_EXPECT_ERROR(ApplyConfig("channel = ", config), ErrorCode::kInvalidArgument, "line 1");
   FLOE_EXPECT_ERROR(ApplyConfig("[registry]\nplain_http = ['a', 1]\n", config),
                     ErrorCode::kInvalidArgument, "list of strings");
+  FLOE_EXPECT_ERROR(ApplyConfig("[cachefiles]\nrun_percent = 5\n", config),
+                    ErrorCode::kInvalidArgument,
+                    "stop_percent 1 < cull_percent 5 < run_percent 5 is false");
 }
 
 TEST(ErrnoMapTest, FailuresNeverBecomeSuccess) {
