@@ -74,6 +74,9 @@ Result<void> PwriteAll(int fd, std::span<const std::byte> bytes, uint64_t offset
     if (count < 0) {
       return ErrnoError(errno, "pwrite");
     }
+    if (count == 0) {
+      return ErrnoError(ENOSPC, "pwrite");
+    }
     bytes = bytes.subspan(static_cast<size_t>(count));
     offset += static_cast<uint64_t>(count);
   }
