@@ -95,8 +95,7 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
       joined.answer = Ok();
       return joined;
     }
-    if (const auto now = clock_.Now(); std::ranges::any_of(
-            units, [&](uint32_t unit) { return table.timeouts.Contains(unit, now); })) {
+    if (table.timeouts.ContainsAny(units, clock_.Now())) {
       waiter->Begin(0, counters_.reads_filled);
       joined.answer = DeadlineExceeded("offset {} length {} timed out a moment ago",
                                        waiter->range().offset, waiter->range().length);

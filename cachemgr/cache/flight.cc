@@ -1,5 +1,7 @@
 #include "cachemgr/cache/flight.h"
 
+#include <algorithm>
+
 namespace floe::cachemgr {
 
 namespace {
@@ -13,9 +15,12 @@ void RecentTimeouts::Add(uint32_t unit, std::chrono::steady_clock::time_point no
   ended_[unit] = now;
 }
 
-bool RecentTimeouts::Contains(uint32_t unit, std::chrono::steady_clock::time_point now) {
-  const auto found = ended_.find(unit);
-  return found != ended_.end() && now - found->second < kRecent;
+bool RecentTimeouts::ContainsAny(std::span<const uint32_t> units,
+                                 std::chrono::steady_clock::time_point now) const {
+  return std::ranges::any_of(units, [&](uint32_t unit) {
+    const auto found = ended_.find(unit);
+    return found != ended_.end() && now - found->second < kRecent;
+  });
 }
 
 void Waiter::UnitDone(const Result<void>& outcome) {

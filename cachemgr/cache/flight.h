@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -71,7 +72,8 @@ struct Flight {
 class RecentTimeouts {
  public:
   void Add(uint32_t unit, std::chrono::steady_clock::time_point now);
-  [[nodiscard]] bool Contains(uint32_t unit, std::chrono::steady_clock::time_point now);
+  [[nodiscard]] bool ContainsAny(std::span<const uint32_t> units,
+                                 std::chrono::steady_clock::time_point now) const;
 
  private:
   std::unordered_map<uint32_t, std::chrono::steady_clock::time_point> ended_;

@@ -79,6 +79,12 @@ class ScriptedDaemon {
   CachefilesDevice& device() { return device_; }
   [[nodiscard]] int opens() const { return opens_; }
   [[nodiscard]] int reads() const { return reads_; }
+  /// The kernel looks a device's cookie up behind the mounter's back: its OPEN may come later.
+  void WaitForOpens(int count) const {
+    while (opens_ < count) {
+      std::this_thread::yield();
+    }
+  }
   void WaitForReads(int count) const {
     while (reads_ < count) {
       std::this_thread::yield();
@@ -245,15 +251,15 @@ TEST_F(MisbehavingDaemonTest, AFileClosedEarlyIsOpenedAgain) {
     GTEST_SKIP() << "restore and re-opening: Linux 6.8";
   }
   FLOE_ASSERT_OK(MountIt());
+  daemon_->WaitForOpens(2);  // The bootstrap and the blob.
   daemon_->OnRead([] { return ScriptedDaemon::Answer::kCloseFile; });
-  const int opens = daemon_->opens();
   auto reader = ReadLater(3);
   daemon_->WaitForReads(1);
   daemon_->OnRead(nullptr);
   FLOE_ASSERT_OK(daemon_->Restore());
   FLOE_ASSERT_OK_AND_ASSIGN(const std::string bytes, reader.get());
   EXPECT_EQ(bytes, Expected(3));
-  EXPECT_EQ(daemon_->opens(), opens + 1);
+  EXPECT_EQ(daemon_->opens(), 3);
 }
 
 TEST_F(MisbehavingDaemonTest, AReadThatIsNeverAnsweredWaitsForRestore) {
