@@ -107,8 +107,9 @@ const std::vector<Key>& Keys() {
       {"log_level", SetLogLevel},
       {"checkpoint_interval_ms",
        Milliseconds([](Config& c) -> auto& { return c.manager.checkpoint_interval; })},
-      {"fuse.readers",
-       Integer<unsigned>([](Config& c) -> auto& { return c.manager.fuse_readers; }, 1, 64)},
+      {"strict", Boolean([](Config& c) -> auto& { return c.manager.strict; })},
+      {"readers", Integer<unsigned>([](Config& c) -> auto& { return c.manager.readers; }, 1, 64)},
+      {"keeper.address", Text([](Config& c) -> auto& { return c.manager.keeper_address; })},
       {"cachefiles.cull_percent",
        Integer<unsigned>([](Config& c) -> auto& { return c.manager.cull_limits.cull_percent; }, 1,
                          97)},
@@ -209,8 +210,7 @@ Result<void> ApplyConfig(std::string_view toml, Config& config) {
   Config changed = config;
   FLOE_RETURN_IF_ERROR(ApplyTable(table, "", changed));
   if (!IsChannelName(changed.manager.channel)) {
-    return InvalidArgument("channel \"{}\" is none of auto, fuse, fuse-loop, cachefiles",
-                           changed.manager.channel);
+    return InvalidArgument("channel \"{}\" is none of {}", changed.manager.channel, ChannelNames());
   }
   if (const CullLimits& limits = changed.manager.cull_limits;
       limits.stop_percent >= limits.cull_percent || limits.cull_percent >= limits.run_percent) {

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cachemgr/config.h"
-#include "cachemgr/inherited_fds.h"
 #include "cachemgr/manager.h"
 #include "cachemgr/service/cachemgr_service.h"
 #include "cachemgr/service/socket_server.h"
@@ -27,6 +26,7 @@ struct Arguments {
   std::string channel;
   std::string config_file;
   std::string log_level;
+  std::string keeper;
 };
 
 // Each blob holds two descriptors, each FUSE file of a mount one.
@@ -36,6 +36,13 @@ void RaiseDescriptorLimit() {
     limit.rlim_cur = limit.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &limit);
   }
+}
+
+// Beside this program.
+std::filesystem::path KeeperProgram() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? "" : self.parent_path() / "floe-keeper";
 }
 
 Result<Config> MakeConfig(const Arguments& arguments) {
@@ -49,6 +56,10 @@ Result<Config> MakeConfig(const Arguments& arguments) {
   if (!arguments.log_level.empty()) {
     FLOE_ASSIGN_OR_RETURN(config.log_level, ParseLogLevel(arguments.log_level));
   }
+  if (!arguments.keeper.empty()) {
+    config.manager.keeper_address = arguments.keeper;
+  }
+  config.manager.keeper_program = KeeperProgram();
   config.manager.root = arguments.root;
   config.registry.user_agent = "floe-cachemgr/" FLOE_VERSION;
   return config;
@@ -69,9 +80,9 @@ Result<void> Run(const Arguments& arguments, const sigset_t& stop_signals) {
   FLOE_ASSIGN_OR_RETURN(const Config config, MakeConfig(arguments));
   InitLogging("floe-cachemgr", config.log_level);
   RaiseDescriptorLimit();
-  FLOE_ASSIGN_OR_RETURN(const auto manager,
-                        Manager::Create(config.manager, ClientFactory(config.registry),
-                                        Clock::Real(), TakeInheritedFd("cachefiles")));
+  FLOE_ASSIGN_OR_RETURN(
+      const auto manager,
+      Manager::Create(config.manager, ClientFactory(config.registry), Clock::Real()));
   CachemgrService service(*manager);
   FLOE_ASSIGN_OR_RETURN(const auto server, ServeOnSocket(arguments.address, service));
   LogInfo("ready version={} root={} address={} channel={}", FLOE_VERSION, manager->root().native(),
@@ -94,8 +105,11 @@ int Main(int argc, char** argv) {
   app.add_option("--root", arguments.root, "its own directory: cache and mounts")->required();
   app.add_option("--address", arguments.address, "path of the Unix socket to serve on")->required();
   app.add_option("--channel", arguments.channel,
-                 "auto, fuse, fuse-loop (fuse through loop devices, as on kernels before 6.12), or "
-                 "cachefiles (EROFS over fscache)");
+                 "auto, fuse, fuse-loop (fuse through loop devices, as on kernels before 6.12), "
+                 "fanotify (pre-content events), or cachefiles (EROFS over fscache)");
+  app.add_option(
+      "--keeper", arguments.keeper,
+      "path of the keeper's socket (default: keeper.sock in the root directory), or none");
   app.add_option("--config", arguments.config_file, "TOML file");
   app.add_option("--log-level", arguments.log_level, "debug, info, warning or error");
   app.set_version_flag("--version", FLOE_VERSION);

@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/thread_name.h"
+#include "cachemgr/channel/fanotify/fanotify_channel.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -24,51 +25,81 @@ std::string RandomInstance() {
   return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
+// A manager without keeper serves all the same; its end disturbs what runs.
+Inheritance InheritFor(const ManagerOptions& options, const std::filesystem::path& root) {
+  if (options.keeper_address == "none") {
+    return {};
+  }
+  const std::filesystem::path address = options.keeper_address.empty()
+                                            ? root / "keeper.sock"
+                                            : std::filesystem::path(options.keeper_address);
+  auto inheritance = Inherit(address, options.keeper_program);
+  if (!inheritance) {
+    LogWarning("no keeper: the end of this process disturbs running containers reason=\"{}\"",
+               inheritance.error().message);
+    return {};
+  }
+  return std::move(*inheritance);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Manager>> Manager::Create(const ManagerOptions& options,
                                                  RegistryClients::Factory clients,
-                                                 const Clock& clock, UniqueFd cachefiles) {
+                                                 const Clock& clock) {
   if (!IsChannelName(options.channel)) {
-    return InvalidArgument("channel \"{}\" is none of auto, fuse, fuse-loop, cachefiles",
-                           options.channel);
+    return InvalidArgument("channel \"{}\" is none of {}", options.channel, ChannelNames());
   }
   FLOE_ASSIGN_OR_RETURN(RootDirectory root, OpenRootDirectory(options.root));
   FLOE_ASSIGN_OR_RETURN(std::string boot_id, CurrentBootId());
+  Inheritance inheritance = InheritFor(options, root.path);
   std::unique_ptr<Manager> manager(new Manager(options, std::move(root), std::move(boot_id),
-                                               RandomInstance(), std::move(clients), clock));
+                                               RandomInstance(), std::move(inheritance),
+                                               std::move(clients), clock));
   FLOE_RETURN_IF_ERROR(manager->mounts_.Load());
-  if (cachefiles.valid()) {
-    manager->TakeOver(std::move(cachefiles));
-  }
+  manager->TakeOver();
   return manager;
 }
 
 Manager::Manager(const ManagerOptions& options, RootDirectory root, std::string boot_id,
-                 std::string instance, RegistryClients::Factory clients, const Clock& clock)
+                 std::string instance, Inheritance inheritance, RegistryClients::Factory clients,
+                 const Clock& clock)
     : options_(options),
       root_(std::move(root)),
+      inheritance_(std::move(inheritance)),
       clients_(std::move(clients)),
       filler_(options.fill, clients_, counters_, clock),
-      blobs_(root_.path / "blobs", std::move(boot_id), filler_, counters_),
+      blobs_(root_.path / "blobs", boot_id, filler_, counters_),
       channels_({.configured = options.channel,
+                 .strict = options.strict,
                  .probe_directory = root_.path / "probe",
-                 .fuse_readers = options.fuse_readers,
+                 .readers = options.readers,
                  .cachefiles_directory = root_.path / "cachefiles",
-                 .cull_limits = options.cull_limits}),
-      mounts_(root_.path / "mounts", std::move(instance), channels_, blobs_),
+                 .cull_limits = options.cull_limits,
+                 .keeper = inheritance_.keeper.get()}),
+      mounts_(root_.path, std::move(instance), std::move(boot_id), channels_, blobs_),
       checkpoint_failures_(clock),
       maintenance_([this] { RunMaintenance(); }) {}
 
 Manager::~Manager() { Stop(); }
 
-void Manager::TakeOver(UniqueFd cachefiles) {
-  const auto channel = channels_.TakeOver(std::move(cachefiles));
-  if (!channel) {
-    LogError("inherited /dev/cachefiles not used reason=\"{}\"", channel.error().message);
-  } else if (*channel != nullptr) {
-    mounts_.Adopt(**channel);
-    (*channel)->Resume();
+void Manager::TakeOver() {
+  std::vector<OnDemandChannel*> taken_over;
+  if (inheritance_.keeper != nullptr) {
+    taken_over = channels_.TakeOver(inheritance_);
+    std::map<std::string, UniqueFd> data_files;
+    constexpr std::string_view kPrefix = FanotifyChannel::kBlobPrefix;
+    for (auto& [name, fd] : inheritance_.held) {
+      if (name.starts_with(kPrefix)) {
+        data_files[name.substr(kPrefix.size())] = std::move(fd);
+      }
+    }
+    inheritance_.held.clear();
+    blobs_.UseHeld(std::move(data_files));
+  }
+  mounts_.Adopt(taken_over);
+  for (OnDemandChannel* channel : taken_over) {
+    channel->Resume();
   }
 }
 
@@ -82,7 +113,7 @@ void Manager::Stop() {
   }
   wake_.NotifyAll();
   maintenance_.join();
-  mounts_.UnmountUnused(channels_.HandOver());
+  mounts_.UnmountUnused(channels_.HandOver(mounts_.ChannelsInUse()));
   filler_.Stop();
   CheckpointAll();
 }
@@ -100,7 +131,29 @@ void Manager::RunMaintenance() {
       }
     }
     CheckpointAll();
+    mounts_.ReleaseGone();
+    CheckKeeper();
   }
+}
+
+void Manager::CheckKeeper() {
+  if (inheritance_.keeper == nullptr) {
+    return;
+  }
+  const auto checked = inheritance_.keeper->Check();
+  if (!checked && !keeper_lost_) {
+    LogError("no keeper: the end of this process disturbs running containers reason=\"{}\"",
+             checked.error().message);
+  }
+  keeper_lost_ = !checked;
+}
+
+std::string Manager::KeeperState() const {
+  if (inheritance_.keeper == nullptr) {
+    return "none";
+  }
+  const auto checked = inheritance_.keeper->Check();
+  return checked ? "connected" : checked.error().message;
 }
 
 void Manager::CheckpointAll() {
@@ -118,7 +171,7 @@ void Manager::CheckpointAll() {
 std::vector<BlobStatus> Manager::Blobs() {
   std::map<std::string, uint32_t> users;
   for (const MountStatus& mount : mounts_.List()) {
-    if (mount.live) {
+    if (mount.live || mount.lost || mount.detached) {
       for (const std::string& key : mount.record.keys) {
         ++users[key];
       }

@@ -16,6 +16,7 @@
 #include "cachemgr/cache/filler.h"
 #include "cachemgr/cache/sources.h"
 #include "cachemgr/mounts/channels.h"
+#include "cachemgr/mounts/inheritance.h"
 #include "cachemgr/mounts/mount_table.h"
 #include "cachemgr/root_directory.h"
 
@@ -24,8 +25,13 @@ namespace floe::cachemgr {
 struct ManagerOptions {
   std::filesystem::path root;
   std::string channel = "auto";
-  unsigned fuse_readers = 2;
+  bool strict = false;  ///< Channels::Options::strict.
+  unsigned readers = 2;
   CullLimits cull_limits = {};
+  /// The keeper's socket; empty: keeper.sock in the root directory; "none": no keeper.
+  std::string keeper_address = {};
+  /// Started where no keeper answers; empty: nothing is started.
+  std::filesystem::path keeper_program = {};
   FillOptions fill = {};
   /// What was filled is made durable, and complete blobs are marked so, this often.
   std::chrono::milliseconds checkpoint_interval{5000};
@@ -43,13 +49,11 @@ struct BlobStatus {
 /// ("maintenance"). Thread-safe. Start-up reads local files only.
 class Manager {
  public:
-  /// `clock` must outlive this. `cachefiles`: a /dev/cachefiles that a holder keeps alive over the
-  /// end of this process, and may have over that of another of this root, or none; one that cannot
-  /// be used is logged. FailedPrecondition: the root directory
-  /// cannot be used.
+  /// Takes over from a former process of this root: no thread may run yet (Inherit). `clock` must
+  /// outlive this. FailedPrecondition: the root directory cannot be used.
   static Result<std::unique_ptr<Manager>> Create(const ManagerOptions& options,
                                                  RegistryClients::Factory clients,
-                                                 const Clock& clock, UniqueFd cachefiles = {});
+                                                 const Clock& clock);
   ~Manager();
   Manager(const Manager&) = delete;
   Manager& operator=(const Manager&) = delete;
@@ -60,6 +64,8 @@ class Manager {
 
   [[nodiscard]] std::vector<MountStatus> Mounts() const { return mounts_.List(); }
   std::vector<BlobStatus> Blobs();
+  /// "connected", "none", or why it does not answer.
+  [[nodiscard]] std::string KeeperState() const;
   [[nodiscard]] const Counters& counters() const { return counters_; }
   ChannelCounters channel_counters() { return channels_.counters(); }
   [[nodiscard]] uint64_t RegistryRequests() const { return clients_.Requests(); }
@@ -67,19 +73,23 @@ class Manager {
   [[nodiscard]] const std::string& channel() const { return channels_.configured(); }
 
   /// Unmounts what needs this process and is not in use, fails what still waits, makes durable what
-  /// was filled. Mounts of complete blobs stay, and those whose channel a holder keeps alive for
+  /// was filled. Mounts of complete blobs stay, and those whose channel the keeper keeps alive for
   /// the next process. Once.
   void Stop();
 
  private:
   Manager(const ManagerOptions& options, RootDirectory root, std::string boot_id,
-          std::string instance, RegistryClients::Factory clients, const Clock& clock);
-  void TakeOver(UniqueFd cachefiles);
+          std::string instance, Inheritance inheritance, RegistryClients::Factory clients,
+          const Clock& clock);
+  void TakeOver();
+  void CheckKeeper();
   void RunMaintenance();
   void CheckpointAll();
 
   const ManagerOptions options_;
   RootDirectory root_;
+  Inheritance inheritance_;   ///< The keeper outlives the channels.
+  bool keeper_lost_ = false;  ///< As it was logged; of the maintenance thread.
   Counters counters_;
   RegistryClients clients_;
   Filler filler_;

@@ -208,6 +208,27 @@ std::vector<Finding> ExamineChannels(const Result<cachemgr::v1::ProbeReply>& pro
   return findings;
 }
 
+std::vector<Finding> ExamineMounts(const Result<cachemgr::v1::StatusReply>& status) {
+  constexpr const char* kCacheManager = "cache manager";
+  if (!status.has_value()) {
+    return {};
+  }
+  std::vector<Finding> findings;
+  for (const auto& mount : status->mounts()) {
+    if (mount.lost()) {
+      findings.push_back(
+          {kCacheManager, "mount " + mount.id(), Verdict::kMissing,
+           "LOST: keeper and cache manager were gone at once, and what was not cached at " +
+               mount.target() + " may have been read as zeros; end its containers"});
+    }
+  }
+  const bool connected = status->keeper() == "connected";
+  findings.push_back({kCacheManager, "keeper", connected ? Verdict::kGood : Verdict::kNote,
+                      connected ? "holds what a restart needs"
+                                : "a restart disturbs running containers: " + status->keeper()});
+  return findings;
+}
+
 std::vector<Finding> ExaminePlugins(const std::string& version,
                                     const std::vector<client::Plugin>& plugins,
                                     const std::string& snapshotter) {

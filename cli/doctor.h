@@ -26,13 +26,16 @@ struct Finding {
 /// "GOOD", "NOTE" or "MISSING".
 std::string VerdictName(Verdict verdict);
 
-/// EROFS, file-backed and loop mounts, FUSE, overlayfs, and what later channels will use (fanotify
-/// pre-content events, cachefiles), each tried for real where that leaves nothing behind.
+/// EROFS, file-backed and loop mounts, FUSE and overlayfs, each tried for real where that leaves
+/// nothing behind.
 /// `scratch`: a directory on the file system of the cache.
 std::vector<Finding> ExamineKernel(const std::string& scratch);
 
 /// The cache manager's own probes of its channels.
 std::vector<Finding> ExamineChannels(const Result<cachemgr::v1::ProbeReply>& probe);
+
+/// The cache manager's mounts: is one of them lost? And is there a keeper?
+std::vector<Finding> ExamineMounts(const Result<cachemgr::v1::StatusReply>& status);
 
 /// A running containerd: is the plugin there, and does it export what this version needs?
 std::vector<Finding> ExaminePlugins(const std::string& version,

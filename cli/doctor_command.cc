@@ -125,6 +125,7 @@ Result<cachemgr::v1::ProbeReply> ProbeAlone(const std::string& scratch) {
 }
 
 void ExamineCacheManager(const DoctorOptions& options, Findings& findings) {
+  Append(ExamineMounts(client::CachemgrClient::Connect(options.cachemgr)->Status()), findings);
   auto probe = client::CachemgrClient::Connect(options.cachemgr)->Probe();
   if (!probe.has_value() && probe.error().code == ErrorCode::kUnavailable && ::geteuid() == 0) {
     findings.push_back({"cache manager", "service", Verdict::kNote, probe.error().message});

@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <linux/loop.h>
-#include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/utsname.h>
@@ -24,9 +23,6 @@ namespace floe::cli {
 namespace {
 
 constexpr const char* kArea = "kernel";
-// linux/fanotify.h of Linux 6.14; Debian 12's headers are older.
-constexpr uint64_t kFanPreAccess = 0x00100000;
-
 Finding Good(std::string name, std::string detail) {
   return {kArea, std::move(name), Verdict::kGood, std::move(detail)};
 }
@@ -133,21 +129,6 @@ Finding ExamineFuse() {
              : Missing("FUSE", "/dev/fuse does not open (" + Errno(error) + "): modprobe fuse");
 }
 
-Finding ExamineFanotify(const std::string& scratch) {
-  constexpr const char* kName = "fanotify pre-content events";
-  const UniqueFd group(static_cast<int>(
-      ::fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY)));
-  if (!group.valid()) {
-    return Note(kName, "not here (" + Errno(errno) + "); no channel uses them yet");
-  }
-  if (::fanotify_mark(group.get(), FAN_MARK_ADD, kFanPreAccess, AT_FDCWD, scratch.c_str()) != 0) {
-    return Note(kName,
-                "not on this file system or kernel (" + Errno(errno) +
-                    "): Linux 6.14 on ext4, xfs or btrfs has them; no channel uses them yet");
-  }
-  return Good(kName, "can be marked; no channel uses them yet");
-}
-
 }  // namespace
 
 std::vector<Finding> ExamineKernel(const std::string& scratch) {
@@ -164,7 +145,6 @@ std::vector<Finding> ExamineKernel(const std::string& scratch) {
   findings.push_back(KnowsFileSystem("overlay")
                          ? Good("overlayfs", "known")
                          : Missing("overlayfs", "this kernel has none: modprobe overlay"));
-  findings.push_back(ExamineFanotify(scratch));
   return findings;
 }
 

@@ -163,8 +163,9 @@ Result<void> PrivateCachemgr::EnsureRunning(const std::string& channel) const {
 
 Result<void> PrivateCachemgr::Start(const std::string& channel) const {
   FLOE_ASSIGN_OR_RETURN(const auto program, ProgramBesideThisOne("floe-cachemgr"));
-  std::vector<std::string> command = {program.native(), "--root", (root_ / "cache").native(),
-                                      "--address", address()};
+  std::vector<std::string> command = {
+      program.native(), "--root", (root_ / "cache").native(), "--address", address(),
+      "--keeper",       "none"};
   if (!channel.empty()) {
     command.insert(command.end(), {"--channel", channel});
   }

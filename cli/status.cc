@@ -28,7 +28,9 @@ Json MountsJson(const cachemgr::v1::StatusReply& status) {
          {"target", mount.target()},
          {"channel", mount.channel()},
          {"keys", Json(std::vector<std::string>(mount.keys().begin(), mount.keys().end()))},
-         {"live", mount.live()}});
+         {"live", mount.live()},
+         {"lost", mount.lost()},
+         {"detached", mount.detached()}});
   }
   return mounts;
 }
@@ -64,6 +66,16 @@ Json CountersJson(const cachemgr::v1::Counters& counters) {
           {"kernel_closes", counters.kernel_closes()}};
 }
 
+std::string_view MountState(const cachemgr::v1::MountStatus& mount) {
+  if (mount.lost()) {
+    return "  LOST: may have read zeros; end its containers and mount it anew";
+  }
+  if (mount.detached()) {
+    return "  detached, in use";
+  }
+  return mount.live() ? "" : "  DEAD";
+}
+
 unsigned Percent(uint64_t part, uint64_t whole) {
   return whole == 0 ? 100
                     : static_cast<unsigned>(static_cast<double>(part) * 100.0 /
@@ -76,6 +88,7 @@ std::string StatusJson(const cachemgr::v1::StatusReply& status) {
   const Json json = {{"version", status.version()},
                      {"channel", status.channel()},
                      {"root", status.root()},
+                     {"keeper", status.keeper()},
                      {"mounts", MountsJson(status)},
                      {"blobs", BlobsJson(status)},
                      {"counters", CountersJson(status.counters())},
@@ -87,8 +100,8 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
   const auto& counters = status.counters();
   std::string text;
   auto out = std::back_inserter(text);
-  fmt::format_to(out, "cache manager {}  channel {}  root {}\n", status.version(), status.channel(),
-                 status.root());
+  fmt::format_to(out, "cache manager {}  channel {}  root {}  keeper {}\n", status.version(),
+                 status.channel(), status.root(), status.keeper());
   fmt::format_to(out, "reads: {} hit, {} filled, {} joined, {} failed, {} in flight\n",
                  counters.reads_hit(), counters.reads_filled(), counters.reads_joined(),
                  counters.reads_failed(), counters.reads_inflight());
@@ -98,7 +111,7 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
   fmt::format_to(out, "\nmounts: {}\n", status.mounts_size());
   for (const auto& mount : status.mounts()) {
     fmt::format_to(out, "  {}  {}  {}  blobs {}{}\n", mount.id(), mount.target(), mount.channel(),
-                   mount.keys_size(), mount.live() ? "" : "  DEAD");
+                   mount.keys_size(), MountState(mount));
   }
   fmt::format_to(out, "\nblobs: {}\n", status.blobs_size());
   for (const auto& blob : status.blobs()) {

@@ -5,12 +5,13 @@
 #   tests/run.sh --only unit,e2e     some stages (or FLOE_STAGES="unit e2e")
 #   tests/run.sh --list              the stages; those of tests/long.sh last
 #
-# FLOE_FUZZ_SECONDS (20): how long each fuzz target runs. FLOE_E2E (a pattern): which end-to-end scripts run.
+# FLOE_FUZZ_SECONDS (20): how long each fuzz target runs. FLOE_E2E, FLOE_FAULT (patterns): which scripts of
+# tests/e2e and tests/fault run. FLOE_KILLS (10): kills of a storm.
 # The last line is "N passed, N failed, N skipped"; the exit code is 0 when nothing failed.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 2
-EVERY_RUN=(format shellcheck release unit e2e gosuite uml asan tsan fuzz tidy)
+EVERY_RUN=(format shellcheck release unit e2e fault gosuite uml asan tsan fuzz tidy)
 STAGES=("${EVERY_RUN[@]}" analyze)
 . deploy/lib/dependencies.sh
 
@@ -19,7 +20,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --only) CHOSEN=${2//,/ }; shift 2 ;;
     --list) printf '%s\n' "${STAGES[@]}"; exit 0 ;;
-    *) sed -n '2,9p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10p' "$0" >&2; exit 2 ;;
   esac
 done
 for stage in $CHOSEN; do
@@ -115,11 +116,11 @@ stage_uml() {
   tests/uml/run.sh
 }
 
-stage_e2e() {
+run_scripts() {  # DIRECTORY PATTERN
   local script status
   build release >/dev/null || return 1
-  for script in tests/e2e/[0-9]*.sh; do
-    [[ $script == *${FLOE_E2E:-}* ]] || continue
+  for script in "$1"/[0-9]*.sh; do
+    [[ $script == *$2* ]] || continue
     printf '\n-- %s: %s\n' "$(basename "$script")" "$(sed -n 2s/^#.//p "$script")"
     status=0
     bash "$script" || status=$?
@@ -127,6 +128,9 @@ stage_e2e() {
     [ $status -le 1 ] || result FAIL "$(basename "$script")" "exit $status"
   done
 }
+stage_e2e() { run_scripts tests/e2e "${FLOE_E2E:-}"; }
+# Crashes, faults, full disks.
+stage_fault() { run_scripts tests/fault "${FLOE_FAULT:-}"; }
 
 TIMES=()
 run_stage() {

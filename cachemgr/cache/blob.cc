@@ -12,9 +12,9 @@ namespace floe::cachemgr {
 
 Result<std::shared_ptr<Blob>> Blob::Open(const std::filesystem::path& directory,
                                          const std::string& key, const std::string& boot_id,
-                                         Filler& filler, Counters& counters) {
+                                         Filler& filler, Counters& counters, UniqueFd held) {
   FLOE_ASSIGN_OR_RETURN(auto map, image::BlobMap::Open(directory / "map", key));
-  FLOE_ASSIGN_OR_RETURN(auto cache, BlobCache::Open(directory, *map, boot_id));
+  FLOE_ASSIGN_OR_RETURN(auto cache, BlobCache::Open(directory, *map, boot_id, std::move(held)));
   std::vector<Source> sources;
   if (auto json = ReadFile(directory / "sources.json"); json.has_value()) {
     auto decoded = DecodeSources(*json);

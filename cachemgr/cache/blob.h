@@ -25,11 +25,11 @@ class Filler;
 /// the fills under way.
 class Blob final : public DemandHandler, public std::enable_shared_from_this<Blob> {
  public:
-  /// Opens blobs/<key>/ with its files map, sources.json, data and presence. `filler` and
-  /// `counters` must outlive every call of DemandHandler.
+  /// Opens blobs/<key>/ with its files map, sources.json, data (`held`, as BlobCache::Open) and
+  /// presence. `filler` and `counters` must outlive every call of DemandHandler.
   static Result<std::shared_ptr<Blob>> Open(const std::filesystem::path& directory,
                                             const std::string& key, const std::string& boot_id,
-                                            Filler& filler, Counters& counters);
+                                            Filler& filler, Counters& counters, UniqueFd held = {});
 
   [[nodiscard]] const image::BlobMap& map() const { return *map_; }
   [[nodiscard]] BlobCache& cache() { return *cache_; }

@@ -41,10 +41,21 @@ struct OpenedData {
   bool started_anew = false;
 };
 
+bool IsFileAt(int fd, const fs::path& path) {
+  struct stat open{};
+  struct stat named{};
+  return fd >= 0 && ::fstat(fd, &open) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
 // The data file has the device's size from the start: nothing ever extends it.
-Result<OpenedData> OpenData(const fs::path& path, uint64_t size_bytes) {
+Result<OpenedData> OpenData(const fs::path& path, uint64_t size_bytes, UniqueFd held) {
   OpenedData data;
-  FLOE_ASSIGN_OR_RETURN(data.fd, OpenFile(path, O_RDWR | O_CREAT));
+  if (IsFileAt(held.get(), path)) {
+    data.fd = std::move(held);
+  } else {
+    FLOE_ASSIGN_OR_RETURN(data.fd, OpenFile(path, O_RDWR | O_CREAT));
+  }
   struct stat status{};
   if (::fstat(data.fd.get(), &status) != 0) {
     return ErrnoError(errno, fmt::format("stat {}", path.native()));
@@ -75,9 +86,9 @@ bool Covers(const std::vector<ByteRange>& sorted, ByteRange wanted) {
 
 Result<std::unique_ptr<BlobCache>> BlobCache::Open(const fs::path& directory,
                                                    const image::BlobMap& map,
-                                                   const std::string& boot_id) {
+                                                   const std::string& boot_id, UniqueFd held) {
   const uint64_t size_bytes = AlignUp(map.device_size_bytes(), kBlockBytes);
-  FLOE_ASSIGN_OR_RETURN(OpenedData data, OpenData(directory / "data", size_bytes));
+  FLOE_ASSIGN_OR_RETURN(OpenedData data, OpenData(directory / "data", size_bytes, std::move(held)));
   const fs::path marker_path = directory / "complete";
   bool complete = false;
   if (auto marker = ReadFile(marker_path); marker.has_value()) {

@@ -29,10 +29,11 @@ namespace floe::cachemgr {
 class BlobCache {
  public:
   /// `map` must outlive this. Creates what is missing; a data file of another size, and presence
-  /// that cannot be trusted, start anew.
+  /// that cannot be trusted, start anew. `held`: the data file, opened by a former process; used
+  /// where it still is the file in the directory.
   static Result<std::unique_ptr<BlobCache>> Open(const std::filesystem::path& directory,
                                                  const image::BlobMap& map,
-                                                 const std::string& boot_id);
+                                                 const std::string& boot_id, UniqueFd held = {});
 
   [[nodiscard]] bool IsGroupPresent(uint32_t group) const {
     return (words_[group / kGroupsPerWord].load(std::memory_order_acquire) >>

@@ -1,5 +1,7 @@
 #include "cachemgr/cache/blob_store.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <system_error>
 #include <utility>
@@ -25,6 +27,11 @@ bool IsDeviceKey(std::string_view key) {
          });
 }
 
+void BlobStore::UseHeld(std::map<std::string, UniqueFd> held) {
+  const MutexLock lock(mutex_);
+  held_ = std::move(held);
+}
+
 std::shared_ptr<Blob> BlobStore::Find(const std::string& key) const {
   const MutexLock lock(mutex_);
   auto found = blobs_.find(key);
@@ -32,13 +39,22 @@ std::shared_ptr<Blob> BlobStore::Find(const std::string& key) const {
 }
 
 Result<std::shared_ptr<Blob>> BlobStore::Open(const std::string& key) {
-  FLOE_ASSIGN_OR_RETURN(std::shared_ptr<Blob> blob,
-                        Blob::Open(directory_ / key, key, boot_id_, filler_, counters_));
+  UniqueFd held;
+  {
+    const MutexLock lock(mutex_);
+    if (auto found = held_.find(key); found != held_.end()) {
+      held.Reset(::fcntl(found->second.get(), F_DUPFD_CLOEXEC, 0));  // It may take another attempt.
+    }
+  }
+  FLOE_ASSIGN_OR_RETURN(
+      std::shared_ptr<Blob> blob,
+      Blob::Open(directory_ / key, key, boot_id_, filler_, counters_, std::move(held)));
   // Whatever was left unfinished by a process that is gone.
   if (auto done = blob->cache().Checkpoint(); !done) {
     LogWarning("checkpoint failed key={} reason=\"{}\"", key, done.error().message);
   }
   const MutexLock lock(mutex_);
+  held_.erase(key);
   blobs_[key] = blob;
   return blob;
 }

@@ -8,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "cachemgr/cache/blob.h"
 #include "cachemgr/key_locks.h"
 
@@ -32,6 +33,10 @@ class BlobStore {
         filler_(filler),
         counters_(counters) {}
 
+  /// Data files, by device key, that a former process had opened and may have marked: such a file
+  /// must not be opened by its path (FanotifyChannel). Before the first blob is opened.
+  void UseHeld(std::map<std::string, UniqueFd> held);
+
   /// The blob of a request, registered if it was not known. InvalidArgument: the BlobMap is none,
   /// or not the one its key names.
   Result<std::shared_ptr<Blob>> Acquire(const DeviceRequest& request);
@@ -52,6 +57,7 @@ class BlobStore {
   KeyLocks opening_;
   mutable Mutex mutex_;
   std::map<std::string, std::shared_ptr<Blob>> blobs_ FLOE_GUARDED_BY(mutex_);
+  std::map<std::string, UniqueFd> held_ FLOE_GUARDED_BY(mutex_);
 };
 
 /// 64 lower-case hex digits.

@@ -122,6 +122,18 @@ class OnDemandChannel {
   /// private directory there.
   virtual Result<void> Probe(const std::filesystem::path& scratch) = 0;
   [[nodiscard]] virtual ChannelCounters counters() const { return {}; }
+
+  /// True when this goes on with the descriptors of a process that died, or handed over: its mounts
+  /// live, their readers wait, and nothing is answered until every device that they may read is
+  /// registered, every mount adopted, and Resume() called.
+  [[nodiscard]] virtual bool taken_over() const { return false; }
+  /// A mount that the former process made. Its devices are registered, and stay so.
+  virtual Result<void> Adopt(const MountSpec& /*spec*/, dev_t /*device*/) { return Ok(); }
+  /// Answers from now on, first what the former process had not.
+  virtual void Resume() {}
+  /// Answers nothing any more and leaves what waits to the next process, for which the keeper holds
+  /// the descriptors: true, and the mounts stay. False, and nothing happens, when it holds none.
+  virtual bool HandOver() { return false; }
 };
 
 }  // namespace floe::cachemgr

@@ -1,7 +1,5 @@
 #include "cachemgr/mounts/channels.h"
 
-#include <fcntl.h>
-#include <sys/fanotify.h>
 #include <sys/mount.h>
 #include <sys/utsname.h>
 
@@ -12,9 +10,12 @@
 #include <tuple>
 #include <utility>
 
+#include <fmt/ranges.h>
+
 #include "base/file.h"
 #include "base/log.h"
 #include "cachemgr/channel/channel_probe.h"
+#include "cachemgr/channel/fanotify/fanotify_channel.h"
 #include "cachemgr/channel/fuse/fuse_channel.h"
 
 namespace floe::cachemgr {
@@ -27,35 +28,19 @@ constexpr const char* kFuse = "fuse";
 constexpr const char* kFuseLoop = "fuse-loop";
 constexpr const char* kFanotify = "fanotify";
 constexpr const char* kCachefiles = "cachefiles";
-// Pre-content events (Linux 6.14), which Debian 12's headers do not name.
-constexpr uint64_t kFanPreAccess = 0x00100000;
-
 Result<void> TryFuse(Attachment attachment, const std::filesystem::path& scratch) {
   FLOE_ASSIGN_OR_RETURN(const auto channel, FuseChannel::Create({.attachment = attachment}));
   return channel->Probe(scratch);
 }
 
-// Not part of this version; what the kernel lacks comes first, because it decides whether a later
-// version helps.
+// Without a keeper: the probe's mount does not outlive it.
 Result<void> TryFanotify(const std::filesystem::path& scratch) {
-  const UniqueFd group(::fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC, O_RDWR));
-  if (!group.valid()) {
-    return ErrnoError(errno, "fanotify_init");
-  }
-  FLOE_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(scratch / "marked", O_RDWR | O_CREAT));
-  if (::fanotify_mark(group.get(), FAN_MARK_ADD, kFanPreAccess, AT_FDCWD,
-                      (scratch / "marked").c_str()) != 0) {
-    if (errno == EINVAL) {
-      return FailedPrecondition("no pre-content events: Linux 6.14 or later is needed");
-    }
-    if (errno == EOPNOTSUPP) {
-      return FailedPrecondition(
-          "the cache file system has no pre-content events (ext4, xfs, btrfs)");
-    }
-    return ErrnoError(errno, "fanotify_mark");
-  }
-  return Unimplemented("the kernel can; this version of Floe does not use it");
+  FLOE_ASSIGN_OR_RETURN(const auto channel, FanotifyChannel::Create({}));
+  return channel->Probe(scratch);
 }
+
+constexpr std::array<std::string_view, 5> kChannelNames = {kAuto, kFuse, kFuseLoop, kFanotify,
+                                                           kCachefiles};
 
 // Before 6.6.41 and 6.9.11 a misbehaving daemon or a mount at the wrong moment could corrupt the
 // kernel's memory (docs/channels.md).
@@ -77,9 +62,10 @@ bool HasCachefilesFixes() {
 }  // namespace
 
 bool IsChannelName(std::string_view name) {
-  constexpr std::array<std::string_view, 4> kNames = {kAuto, kFuse, kFuseLoop, kCachefiles};
-  return std::ranges::find(kNames, name) != kNames.end();
+  return std::ranges::find(kChannelNames, name) != kChannelNames.end();
 }
+
+std::string ChannelNames() { return fmt::format("{}", fmt::join(kChannelNames, ", ")); }
 
 Result<void> Channels::TryIn(const std::string& name, const std::filesystem::path& scratch) {
   if (name == kNone) {
@@ -98,15 +84,13 @@ Result<void> Channels::TryIn(const std::string& name, const std::filesystem::pat
 }
 
 Result<void> Channels::TryCachefiles(const std::filesystem::path& scratch) {
-  if (channel_ != nullptr && channel_->name() == kCachefiles) {
-    return channel_->Probe(scratch);
+  if (auto used = channels_.find(kCachefiles); used != channels_.end()) {
+    return used->second->Probe(scratch);
   }
-  std::unique_ptr<CachefilesChannel> channel = std::move(inherited_);
-  if (channel == nullptr) {
-    FLOE_ASSIGN_OR_RETURN(
-        channel, CachefilesChannel::Create(
-                     {.directory = options_.cachefiles_directory, .limits = options_.cull_limits}));
-  }
+  FLOE_ASSIGN_OR_RETURN(auto channel,
+                        CachefilesChannel::Create({.directory = options_.cachefiles_directory,
+                                                   .limits = options_.cull_limits,
+                                                   .keeper = options_.keeper}));
   FLOE_RETURN_IF_ERROR(channel->Probe(scratch));
   if (PrefersCachefiles()) {
     probed_cachefiles_ = std::move(channel);
@@ -170,67 +154,165 @@ Result<Attachment> Channels::Plain() {
   return PlainLocked();
 }
 
-Result<std::unique_ptr<OnDemandChannel>> Channels::MakeFuse() {
-  FLOE_ASSIGN_OR_RETURN(const Attachment attachment, PlainLocked());
-  const ProbeResult probe = Tried(attachment == Attachment::kFile ? kFuse : kFuseLoop);
-  if (!probe.usable) {
-    return FailedPrecondition("channel {}: {}", probe.name, probe.detail);
-  }
-  return FuseChannel::Create({.attachment = attachment, .readers = options_.fuse_readers});
+bool Channels::PrefersFanotify() {
+  return !options_.strict && options_.keeper != nullptr && Tried(kNone).usable &&
+         options_.keeper->Check() && Tried(kFanotify).usable;
 }
 
-Result<std::unique_ptr<OnDemandChannel>> Channels::MakeCachefiles() {
-  const ProbeResult probe = Tried(kCachefiles);
-  if (!probe.usable || probed_cachefiles_ == nullptr) {
-    return FailedPrecondition("channel {}: {}", probe.name, probe.detail);
-  }
-  return std::move(probed_cachefiles_);
-}
-
+// Cachefiles where files cannot be mounted, and the kernel's own is sound.
 bool Channels::PrefersCachefiles() {
   return options_.configured == kCachefiles ||
          (options_.configured == kAuto && HasCachefilesFixes() &&
           !(Tried(kNone).usable && Tried(kFuse).usable));
 }
 
+Result<std::string> Channels::Choose() {
+  if (options_.configured == kAuto) {
+    if (PrefersFanotify()) {
+      return std::string(kFanotify);
+    }
+    if (PrefersCachefiles() && Tried(kCachefiles).usable) {
+      return std::string(kCachefiles);
+    }
+  }
+  if (options_.configured == kFanotify) {
+    if (options_.keeper == nullptr) {
+      return FailedPrecondition("channel fanotify: no keeper, and holes would read as zeros");
+    }
+    FLOE_RETURN_IF_ERROR(options_.keeper->Check());
+    return std::string(kFanotify);
+  }
+  if (options_.configured == kCachefiles) {
+    return std::string(kCachefiles);
+  }
+  FLOE_ASSIGN_OR_RETURN(const Attachment attachment, PlainLocked());
+  return std::string(attachment == Attachment::kFile ? kFuse : kFuseLoop);
+}
+
+Result<std::unique_ptr<OnDemandChannel>> Channels::Make(const std::string& name) {
+  const ProbeResult probe = Tried(name);
+  if (!probe.usable) {
+    return FailedPrecondition("channel {}: {}", name, probe.detail);
+  }
+  if (name == kFanotify) {
+    return FanotifyChannel::Create({.readers = options_.readers, .keeper = options_.keeper});
+  }
+  if (name != kCachefiles) {
+    return FuseChannel::Create({.attachment = name == kFuse ? Attachment::kFile : Attachment::kLoop,
+                                .readers = options_.readers,
+                                .keeper = options_.keeper});
+  }
+  if (!HasCachefilesFixes()) {
+    LogWarning("channel cachefiles: this kernel lacks fixes of its own memory safety");
+  }
+  if (probed_cachefiles_ == nullptr) {
+    return FailedPrecondition("channel cachefiles: probed, and not kept");
+  }
+  return std::move(probed_cachefiles_);
+}
+
 Result<OnDemandChannel*> Channels::OnDemand() {
   const MutexLock lock(mutex_);
-  if (channel_ == nullptr) {
-    const bool cachefiles =
-        PrefersCachefiles() && (options_.configured == kCachefiles || Tried(kCachefiles).usable);
-    FLOE_ASSIGN_OR_RETURN(channel_, cachefiles ? MakeCachefiles() : MakeFuse());
-    if (cachefiles && !HasCachefilesFixes()) {
-      LogWarning("channel cachefiles: this kernel lacks fixes of its own memory safety");
+  FLOE_ASSIGN_OR_RETURN(const std::string name, Choose());
+  auto known = channels_.find(name);
+  if (known == channels_.end()) {
+    FLOE_ASSIGN_OR_RETURN(auto made, Make(name));
+    LogInfo("channel chosen name={} configured={}", name, options_.configured);
+    known = channels_.emplace(name, std::move(made)).first;
+  }
+  return known->second.get();
+}
+
+Result<std::unique_ptr<OnDemandChannel>> Channels::Inherited(const std::string& name,
+                                                             Inheritance& inheritance) {
+  if (name == kCachefiles) {
+    return CachefilesChannel::Create({.directory = options_.cachefiles_directory,
+                                      .limits = options_.cull_limits,
+                                      .keeper = options_.keeper,
+                                      .held = inheritance.Take(CachefilesChannel::kHeldName)});
+  }
+  if (name == kFanotify) {
+    if (inheritance.journal == nullptr) {
+      return DataLoss("the journal of unanswered events is missing");
     }
-    LogInfo("channel chosen name={} configured={}", channel_->name(), options_.configured);
+    FanotifyChannel::Former former{.group = inheritance.Take(FanotifyChannel::kGroupName),
+                                   .journal = std::move(inheritance.journal)};
+    for (const auto& [held, fd] : inheritance.held) {
+      if (held.starts_with(FanotifyChannel::kBlobPrefix)) {
+        former.keys.push_back(held.substr(FanotifyChannel::kBlobPrefix.size()));
+      }
+    }
+    return FanotifyChannel::TakeOver({.readers = options_.readers, .keeper = options_.keeper},
+                                     std::move(former));
   }
-  return channel_.get();
+  const auto names = FuseChannel::NamesOf(name);
+  return FuseChannel::TakeOver(
+      {.attachment = name == kFuse ? Attachment::kFile : Attachment::kLoop,
+       .readers = options_.readers,
+       .keeper = options_.keeper},
+      {.device = inheritance.Take(names.device), .mount = inheritance.Take(names.mount)});
 }
 
-Result<CachefilesChannel*> Channels::TakeOver(UniqueFd cachefiles) {
-  FLOE_ASSIGN_OR_RETURN(auto channel,
-                        CachefilesChannel::Create({.directory = options_.cachefiles_directory,
-                                                   .limits = options_.cull_limits,
-                                                   .held = std::move(cachefiles)}));
+std::vector<OnDemandChannel*> Channels::TakeOver(Inheritance& inheritance) {
+  const std::array<std::pair<const char*, std::vector<std::string>>, 4> known = {{
+      {kFuse, {FuseChannel::NamesOf(kFuse).device, FuseChannel::NamesOf(kFuse).mount}},
+      {kFuseLoop, {FuseChannel::NamesOf(kFuseLoop).device, FuseChannel::NamesOf(kFuseLoop).mount}},
+      {kFanotify, {FanotifyChannel::kGroupName}},
+      {kCachefiles, {CachefilesChannel::kHeldName}},
+  }};
+  std::vector<OnDemandChannel*> taken;
   const MutexLock lock(mutex_);
-  if (!channel->taken_over()) {
-    inherited_ = std::move(channel);
-    return nullptr;
+  for (const auto& [name, needed] : known) {
+    const auto is_held = [&](const std::string& one) { return inheritance.held.contains(one); };
+    if (std::ranges::none_of(needed, is_held)) {
+      continue;
+    }
+    // A process that died while it handed them to the keeper had not mounted anything yet.
+    auto channel = std::ranges::all_of(needed, is_held)
+                       ? Inherited(name, inheritance)
+                       : Result<std::unique_ptr<OnDemandChannel>>(
+                             FailedPrecondition("the keeper has only some of its descriptors"));
+    if (channel) {
+      taken.push_back(channel->get());
+      channels_[name] = std::move(*channel);
+      continue;
+    }
+    LogError("not taken over channel={} reason=\"{}\"", name, channel.error().message);
+    for (const std::string& one : needed) {
+      const UniqueFd fd = inheritance.Take(one);
+      // Its readers wait for ever, and must be killed; without its last holder they would see
+      // holes.
+      if (one == FanotifyChannel::kGroupName && fd.valid()) {
+        (void)options_.keeper->Keep("fanotify:abandoned", fd.get());
+      }
+      options_.keeper->Release(one);
+    }
   }
-  CachefilesChannel* taken_over = channel.get();
-  channel_ = std::move(channel);
-  return taken_over;
+  return taken;
 }
 
-std::string Channels::HandOver() {
+std::vector<std::string> Channels::HandOver(const std::vector<std::string>& needed) {
+  std::vector<std::string> left;
   const MutexLock lock(mutex_);
-  auto* cachefiles = dynamic_cast<CachefilesChannel*>(channel_.get());
-  return cachefiles != nullptr && cachefiles->HandOver() ? kCachefiles : "";
+  for (const auto& [name, channel] : channels_) {
+    if (std::ranges::find(needed, name) != needed.end() && channel->HandOver()) {
+      left.push_back(name);
+    }
+  }
+  return left;
 }
 
 ChannelCounters Channels::counters() {
   const MutexLock lock(mutex_);
-  return channel_ == nullptr ? ChannelCounters{} : channel_->counters();
+  ChannelCounters all;
+  for (const auto& [name, channel] : channels_) {
+    const ChannelCounters one = channel->counters();
+    all.opens += one.opens;
+    all.opens_refused += one.opens_refused;
+    all.reads += one.reads;
+    all.closes += one.closes;
+  }
+  return all;
 }
 
 std::vector<Channels::ProbeResult> Channels::Probe() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "cachemgr/channel/cachefiles/cachefiles_channel.h"
 #include "cachemgr/channel/channel.h"
 #include "cachemgr/channel/erofs_mount.h"
+#include "cachemgr/mounts/inheritance.h"
 
 namespace floe::cachemgr {
 
@@ -20,12 +22,15 @@ namespace floe::cachemgr {
 class Channels {
  public:
   struct Options {
-    std::string configured = "auto";  ///< "auto", "fuse", "fuse-loop" or "cachefiles".
+    std::string configured = "auto";  ///< See IsChannelName.
+    /// auto: only channels that fail closed by themselves, whatever becomes of the keeper.
+    bool strict = false;
     std::filesystem::path probe_directory =
-        {};  ///< On the cache file system; made and removed at need.
-    unsigned fuse_readers = 2;
+        {};                ///< On the cache file system; made and removed at need.
+    unsigned readers = 2;  ///< Threads that answer the kernel, for each channel that has them.
     std::filesystem::path cachefiles_directory = {};  ///< The kernel's cache; made at need.
     CullLimits cull_limits = {};
+    KeeperClient* keeper = nullptr;  ///< Null: none.
   };
   struct ProbeResult {
     std::string name;
@@ -35,31 +40,31 @@ class Channels {
 
   explicit Channels(Options options) : options_(std::move(options)) {}
 
-  /// For mounts with blobs that are not complete. FailedPrecondition: this kernel cannot.
+  /// For new mounts with blobs that are not complete. FailedPrecondition: this kernel cannot.
   Result<OnDemandChannel*> OnDemand();
   /// For mounts of complete blobs only.
   Result<Attachment> Plain();
-  /// A /dev/cachefiles that a holder keeps open. When a former process had bound it, and its mounts
-  /// live on: the channel, in use from now on whatever is configured. Else nullptr: it serves where
-  /// the device would have been opened. Before anything else.
-  Result<CachefilesChannel*> TakeOver(UniqueFd cachefiles);
-  /// At the end: leaves the mounts of a channel to the next process, where a holder keeps what they
-  /// need. The name of that channel, or empty.
-  std::string HandOver();
-  /// Of the channel in use.
+  /// The channels that a former process had in use, whatever is configured now. What cannot be
+  /// taken over is logged, and withdrawn from the keeper. Before anything else.
+  std::vector<OnDemandChannel*> TakeOver(Inheritance& inheritance);
+  /// At the end: the channels that leave their mounts to the next process, of those named in
+  /// `needed`.
+  std::vector<std::string> HandOver(const std::vector<std::string>& needed);
+  /// Of all channels in use.
   ChannelCounters counters();
   /// Every mechanism, tried once and remembered.
   std::vector<ProbeResult> Probe();
   [[nodiscard]] const std::string& configured() const { return options_.configured; }
 
  private:
+  Result<std::string> Choose() FLOE_REQUIRES(mutex_);
+  Result<std::unique_ptr<OnDemandChannel>> Make(const std::string& name) FLOE_REQUIRES(mutex_);
+  Result<std::unique_ptr<OnDemandChannel>> Inherited(const std::string& name,
+                                                     Inheritance& inheritance);
   Result<Attachment> PlainLocked() FLOE_REQUIRES(mutex_);
-  Result<std::unique_ptr<OnDemandChannel>> MakeFuse() FLOE_REQUIRES(mutex_);
-  /// /dev/cachefiles has one opener and one directory: what was probed is what serves.
-  Result<std::unique_ptr<OnDemandChannel>> MakeCachefiles() FLOE_REQUIRES(mutex_);
   Result<void> TryCachefiles(const std::filesystem::path& scratch) FLOE_REQUIRES(mutex_);
-  /// auto: fuse where files can be mounted, cachefiles where they cannot and the kernel's own is
-  /// sound, else fuse over loop devices.
+  /// The choice of this name, or none, stands by configuration and kernel.
+  bool PrefersFanotify() FLOE_REQUIRES(mutex_);
   bool PrefersCachefiles() FLOE_REQUIRES(mutex_);
   ProbeResult Tried(const std::string& name) FLOE_REQUIRES(mutex_);
   Result<void> Try(const std::string& name) FLOE_REQUIRES(mutex_);
@@ -69,12 +74,14 @@ class Channels {
   const Options options_;
   Mutex mutex_;  // Held while a probe runs: they are rare, and whoever asks needs the answer.
   std::vector<ProbeResult> tried_ FLOE_GUARDED_BY(mutex_);
-  std::unique_ptr<CachefilesChannel> inherited_ FLOE_GUARDED_BY(mutex_);  ///< Not probed yet.
+  /// /dev/cachefiles has one opener and one directory: what was probed is what serves.
   std::unique_ptr<CachefilesChannel> probed_cachefiles_ FLOE_GUARDED_BY(mutex_);
-  std::unique_ptr<OnDemandChannel> channel_ FLOE_GUARDED_BY(mutex_);
+  std::map<std::string, std::unique_ptr<OnDemandChannel>> channels_ FLOE_GUARDED_BY(mutex_);
 };
 
-/// True for the names that --channel takes.
+/// True for the names that --channel takes: auto, fuse, fuse-loop, fanotify, cachefiles.
 bool IsChannelName(std::string_view name);
+/// "auto, fuse, ...", for messages.
+std::string ChannelNames();
 
 }  // namespace floe::cachemgr

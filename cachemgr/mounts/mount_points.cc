@@ -1,7 +1,11 @@
 #include "cachemgr/mounts/mount_points.h"
 
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <charconv>
 #include <vector>
 
@@ -82,6 +86,19 @@ Result<std::optional<MountPoint>> CurrentMountPoint(const std::filesystem::path&
   FLOE_ASSIGN_OR_RETURN(const std::string text,
                         ReadFile("/proc/self/mountinfo", kMaxMountInfoBytes));
   return FindMountPoint(text, path);
+}
+
+bool SuperblockIsAlive(dev_t device) {
+#ifdef SYS_ustat
+  // The kernel's own encoding (new_encode_dev in include/linux/kdev_t.h).
+  const unsigned number =
+      (minor(device) & 0xffU) | (major(device) << 8U) | ((minor(device) & ~0xffU) << 12U);
+  constexpr size_t kUstatBytes = 64;  // struct ustat is smaller.
+  std::array<char, kUstatBytes> answer{};
+  return ::syscall(SYS_ustat, number, answer.data()) == 0 || errno != EINVAL;
+#else
+  return device != 0;
+#endif
 }
 
 }  // namespace floe::cachemgr

@@ -24,4 +24,9 @@ std::optional<MountPoint> FindMountPoint(std::string_view mountinfo,
 /// The same in this process's mount namespace.
 Result<std::optional<MountPoint>> CurrentMountPoint(const std::filesystem::path& path);
 
+/// True while the kernel has a superblock of this st_dev, mounted here, elsewhere, or nowhere any
+/// more with files of it open. Where the kernel cannot be asked (no ustat(2)): true. A number may
+/// belong to another one by now.
+bool SuperblockIsAlive(dev_t device);
+
 }  // namespace floe::cachemgr

@@ -28,7 +28,8 @@ std::string EncodeMountRecord(const MountRecord& record) {
   return Json{{"version", kVersion},         {"id", record.id},
               {"target", record.target},     {"bootstrap_digest", record.bootstrap_digest},
               {"keys", record.keys},         {"channel", record.channel},
-              {"instance", record.instance}, {"device", record.device}}
+              {"instance", record.instance}, {"boot_id", record.boot_id},
+              {"device", record.device}}
       .dump(2, ' ', true, Json::error_handler_t::replace);
 }
 
@@ -48,6 +49,7 @@ Result<MountRecord> DecodeMountRecord(const std::string& json) {
       !std::ranges::all_of(keys, [](const Json& key) { return key.is_string(); })) {
     return DataLoss("not a mount record");
   }
+  (void)GetString(document, "boot_id", record.boot_id);
   record.keys = keys.get<std::vector<std::string>>();
   record.device = device.get<dev_t>();
   return record;

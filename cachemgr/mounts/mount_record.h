@@ -18,6 +18,7 @@ struct MountRecord {
   std::vector<std::string> keys = {};  ///< Of the devices, in slot order.
   std::string channel = {};            ///< "none", "fuse", ...
   std::string instance = {};  ///< Of the cache manager that made it: its channel dies with it.
+  std::string boot_id = {};   ///< The boot that it was made in; empty: an older version's.
   dev_t device = 0;           ///< st_dev of the mount; 0 while it is being made.
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -104,79 +105,177 @@ bool IsOurs(const std::optional<MountPoint>& found, const MountRecord& record) {
 
 }  // namespace
 
-MountTable::MountTable(fs::path directory, std::string instance, Channels& channels,
-                       BlobStore& blobs)
-    : directory_(std::move(directory)),
+MountTable::MountTable(const fs::path& root, std::string instance, std::string boot_id,
+                       Channels& channels, BlobStore& blobs)
+    : directory_(root / "mounts"),
+      detached_directory_(root / "detached"),
       instance_(std::move(instance)),
+      boot_id_(std::move(boot_id)),
       channels_(channels),
       blobs_(blobs) {}
 
-Result<void> MountTable::Load() {
+// --- what former processes left ---
+
+Result<MountTable::Entries> MountTable::LoadFrom(const fs::path& directory) const {
+  FLOE_RETURN_IF_ERROR(CreateDirectories(directory));
+  Entries entries;
   std::error_code error;
-  for (fs::directory_iterator it(directory_, error), end; !error && it != end;
-       it.increment(error)) {
-    const std::string id = it->path().filename();
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     auto json = ReadFile(it->path() / "record.json");
     auto record = json ? DecodeMountRecord(*json) : Result<MountRecord>(json.error());
-    if (!record || record->id != id) {
-      LogWarning("mount record dropped id={}", id);
+    if (!record) {
+      LogWarning("mount record dropped path={}", it->path().native());
       FLOE_RETURN_IF_ERROR(RemoveTree(it->path()));
       continue;
     }
-    const MutexLock lock(mutex_);
-    entries_[id] = std::make_shared<const Entry>(Entry{.record = std::move(*record)});
+    entries[it->path().filename()] =
+        std::make_shared<const Entry>(Entry{.record = std::move(*record)});
   }
-  return error ? Result<void>(ErrnoError(error.value(), directory_.native())) : Ok();
+  if (error) {
+    return ErrnoError(error.value(), directory.native());
+  }
+  return entries;
 }
 
-void MountTable::Adopt(CachefilesChannel& channel) {
-  for (const auto& blob : blobs_.All()) {
-    Entry all;
-    if (auto added = AddDevice(&channel, blob, all); !added) {
-      LogError("blob not adopted key={} reason=\"{}\"", blob->map().key(), added.error().message);
+Result<void> MountTable::Load() {
+  FLOE_ASSIGN_OR_RETURN(Entries entries, LoadFrom(directory_));
+  FLOE_ASSIGN_OR_RETURN(Entries detached, LoadFrom(detached_directory_));
+  const MutexLock lock(mutex_);
+  for (auto& [id, entry] : entries) {
+    if (entry->record.id == id) {
+      entries_.insert({id, std::move(entry)});
     }
-    std::ranges::move(all.registrations, std::back_inserter(adopted_));
   }
-  std::vector<std::shared_ptr<const Entry>> known;
+  detached_ = std::move(detached);
+  return Ok();
+}
+
+void MountTable::Adopt(const std::vector<OnDemandChannel*>& taken_over) {
+  Entries attached;
+  Entries detached;
   {
     const MutexLock lock(mutex_);
-    for (const auto& [id, entry] : entries_) {
-      known.push_back(entry);
-    }
+    attached = entries_;
+    detached = detached_;
   }
-  for (const auto& former : known) {
-    const MountRecord& record = former->record;
-    const auto found = CurrentMountPoint(record.target);
-    if (record.channel != channel.name() || record.device == 0 || !found ||
-        !IsOurs(*found, record)) {
+  const auto channel_of = [&](const Entry& entry) -> OnDemandChannel* {
+    const auto found = std::ranges::find(taken_over, entry.record.channel, &OnDemandChannel::name);
+    return found == taken_over.end() ? nullptr : *found;
+  };
+  for (const auto& [id, entry] : attached) {
+    const MountRecord& record = entry->record;
+    if (!IsOfThisBoot(record)) {
       continue;
     }
-    if (auto adopted = AdoptOne(channel, record); adopted) {
-      LogInfo("mount adopted id={} channel={} target={}", record.id, record.channel, record.target);
-    } else {
-      LogError("mount not adopted id={} reason=\"{}\"", record.id, adopted.error().message);
+    const auto found = CurrentMountPoint(record.target);
+    if (found && IsOurs(*found, record)) {
+      AdoptOne(id, *entry, channel_of(*entry), /*attached=*/true);
+    } else if (SuperblockIsAlive(record.device)) {
+      // Its process was killed between taking it off and remembering so.
+      if (auto moved = MoveToDetached(id, entry); !moved) {
+        LogError("detached mount not remembered id={} reason=\"{}\"", id, moved.error().message);
+      }
     }
   }
+  {
+    const MutexLock lock(mutex_);
+    detached = detached_;
+  }
+  for (const auto& [name, entry] : detached) {
+    if (IsOfThisBoot(entry->record) && SuperblockIsAlive(entry->record.device)) {
+      AdoptOne(name, *entry, channel_of(*entry), /*attached=*/false);
+    }
+  }
+  ReleaseGone();
 }
 
-Result<void> MountTable::AdoptOne(CachefilesChannel& channel, const MountRecord& record) {
+bool MountTable::IsOfThisBoot(const MountRecord& record) const {
+  return record.device != 0 && record.boot_id == boot_id_;
+}
+
+void MountTable::AdoptOne(const std::string& id, const Entry& former, OnDemandChannel* channel,
+                          bool attached) {
+  if (former.record.channel == kPlainChannel) {
+    return;
+  }
+  if (channel == nullptr) {
+    FindLost(id, former, attached);
+    return;
+  }
+  auto entry = std::make_shared<Entry>(Entry{.record = former.record});
+  auto spec = RegisterAll(*channel, *entry);
+  Result<void> adopted = spec ? channel->Adopt(*spec, former.record.device) : spec.error();
+  if (adopted && attached) {
+    entry->record.instance = instance_;
+    adopted = WriteRecord(entry->record);
+  }
+  // What was registered stays so in any case: the kernel reads it.
+  if (adopted) {
+    LogInfo("mount adopted id={} channel={} attached={} target={}", id, channel->name(), attached,
+            former.record.target);
+  } else {
+    entry->record.instance = former.record.instance;
+    LogError("mount not adopted id={} reason=\"{}\"", id, adopted.error().message);
+  }
+  const MutexLock lock(mutex_);
+  (attached ? entries_ : detached_)[id] = std::move(entry);
+}
+
+Result<MountSpec> MountTable::RegisterAll(OnDemandChannel& channel, Entry& entry) {
+  const MountRecord& record = entry.record;
   FLOE_ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(record.bootstrap_digest));
-  auto entry = std::make_shared<Entry>(Entry{.record = record});
-  entry->record.instance = instance_;
   MountSpec spec{.bootstrap = directory_ / record.id / "bootstrap",
                  .bootstrap_digest = digest,
                  .target = record.target};
+  Result<void> outcome = Ok();
   for (const std::string& key : record.keys) {
-    FLOE_ASSIGN_OR_RETURN(const auto blob, blobs_.Acquire({.key = key}));
-    FLOE_ASSIGN_OR_RETURN(MountDevice device, AddDevice(&channel, blob, *entry));
-    spec.devices.push_back(std::move(device));
+    auto blob = blobs_.Acquire({.key = key});
+    auto device = blob ? AddDevice(&channel, *blob, entry) : Result<MountDevice>(blob.error());
+    if (device) {
+      spec.devices.push_back(std::move(*device));
+    } else {
+      entry.registrations.push_back(nullptr);  // Its slot.
+      outcome = WithContext(device.error(), key);
+    }
   }
-  FLOE_RETURN_IF_ERROR(channel.Adopt(spec, record.device));
-  FLOE_RETURN_IF_ERROR(WriteRecord(entry->record));
-  const MutexLock lock(mutex_);
-  entries_[record.id] = std::move(entry);
-  return Ok();
+  if (!outcome) {
+    return outcome.error();
+  }
+  return spec;
 }
+
+void MountTable::FindLost(const std::string& id, const Entry& former, bool attached) {
+  if (attached && TakeOff(former.record, 0)) {
+    LogInfo("mount of a former process taken off, unused id={} channel={} target={}", id,
+            former.record.channel, former.record.target);
+    (void)Drop(id);
+    return;
+  }
+  if (former.record.channel != "fanotify") {
+    return;  // Its reads fail.
+  }
+  LogError(
+      "MOUNT LOST id={} target={}: nothing watched its files for a while, so what was not cached "
+      "may have been read as zeros; end its containers and mount it anew",
+      id, former.record.target);
+  auto entry = std::make_shared<Entry>(Entry{.record = former.record, .lost = true});
+  // From now on its reads are answered again.
+  Result<void> watched = Ok();
+  if (auto channel = channels_.OnDemand(); !channel) {
+    watched = channel.error();
+  } else if ((*channel)->name() != former.record.channel) {
+    watched = FailedPrecondition("the channel in use is {}", (*channel)->name());
+  } else if (auto spec = RegisterAll(**channel, *entry); !spec) {
+    watched = spec.error();
+  }
+  if (!watched) {
+    LogError("mount not watched again id={} reason=\"{}\"", id, watched.error().message);
+  }
+  const MutexLock lock(mutex_);
+  (attached ? entries_ : detached_)[id] = std::move(entry);
+}
+
+// --- calls ---
 
 std::shared_ptr<const MountTable::Entry> MountTable::Find(const std::string& id) const {
   const MutexLock lock(mutex_);
@@ -246,7 +345,8 @@ Result<std::shared_ptr<MountTable::Entry>> MountTable::MountAnew(const MountRequ
   entry->record = {.id = request.id,
                    .target = target,
                    .bootstrap_digest = request.bootstrap_digest.ToString(),
-                   .instance = instance_};
+                   .instance = instance_,
+                   .boot_id = boot_id_};
   std::ranges::transform(request.devices, std::back_inserter(entry->record.keys),
                          &DeviceRequest::key);
   FLOE_RETURN_IF_ERROR(Attach(request, blobs, *entry));
@@ -326,6 +426,10 @@ Result<void> MountTable::TakeOff(const MountRecord& record, int flags) {
 }
 
 Result<void> MountTable::Drop(const std::string& id) {
+  const auto known = Find(id);
+  if (known != nullptr && IsOfThisBoot(known->record) && SuperblockIsAlive(known->record.device)) {
+    return MoveToDetached(id, known);
+  }
   std::shared_ptr<const Entry> dropped;  // Withdraws its devices, without the lock.
   {
     const MutexLock lock(mutex_);
@@ -335,6 +439,44 @@ Result<void> MountTable::Drop(const std::string& id) {
     }
   }
   return RemoveTree(directory_ / id);
+}
+
+Result<void> MountTable::MoveToDetached(const std::string& id,
+                                        const std::shared_ptr<const Entry>& entry) {
+  std::string name;
+  {
+    const MutexLock lock(mutex_);
+    for (int number = 0; name.empty() || detached_.contains(name); ++number) {
+      name = fmt::format("{}-{}", entry->record.device, number);
+    }
+    entries_.erase(id);
+    detached_[name] = entry;
+  }
+  LogInfo("mount detached and in use id={} device={}", id, entry->record.device);
+  std::error_code error;
+  fs::rename(directory_ / id, detached_directory_ / name, error);
+  return error ? Result<void>(ErrnoError(error.value(), fmt::format("move mount {}", id))) : Ok();
+}
+
+void MountTable::ReleaseGone() {
+  Entries gone;  // Withdraws their devices, without the lock.
+  {
+    const MutexLock lock(mutex_);
+    for (auto it = detached_.begin(); it != detached_.end();) {
+      const MountRecord& record = it->second->record;
+      if (IsOfThisBoot(record) && SuperblockIsAlive(record.device)) {
+        ++it;
+      } else {
+        gone.insert(detached_.extract(it++));
+      }
+    }
+  }
+  for (const auto& [name, entry] : gone) {
+    if (auto removed = RemoveTree(detached_directory_ / name); !removed) {
+      LogWarning("record of a mount that is gone not removed reason=\"{}\"",
+                 removed.error().message);
+    }
+  }
 }
 
 Result<void> MountTable::Unmount(const std::string& id, bool detach) {
@@ -352,25 +494,39 @@ Result<void> MountTable::Unmount(const std::string& id, bool detach) {
 }
 
 std::vector<MountStatus> MountTable::List() const {
-  std::vector<std::shared_ptr<const Entry>> entries;
+  Entries attached;
+  Entries detached;
   {
     const MutexLock lock(mutex_);
-    entries.reserve(entries_.size());
-    for (const auto& [id, entry] : entries_) {
-      entries.push_back(entry);
-    }
+    attached = entries_;
+    detached = detached_;
   }
   std::vector<MountStatus> list;
-  list.reserve(entries.size());
-  for (const auto& entry : entries) {
-    list.push_back({.record = entry->record, .live = IsLive(entry->record)});
+  list.reserve(attached.size() + detached.size());
+  for (const auto& [id, entry] : attached) {
+    list.push_back({.record = entry->record,
+                    .live = !entry->lost && IsLive(entry->record),
+                    .lost = entry->lost});
+  }
+  for (const auto& [name, entry] : detached) {
+    list.push_back({.record = entry->record, .lost = entry->lost, .detached = true});
   }
   return list;
 }
 
 void MountTable::BlobCompleted(const std::string& key) {
-  const MutexLock lock(mutex_);
-  for (const auto& [id, entry] : entries_) {
+  std::vector<std::shared_ptr<const Entry>> users;
+  {
+    const MutexLock lock(mutex_);
+    for (const Entries* some : {&entries_, &detached_}) {
+      for (const auto& [id, entry] : *some) {
+        if (!entry->registrations.empty()) {
+          users.push_back(entry);
+        }
+      }
+    }
+  }
+  for (const auto& entry : users) {
     for (size_t slot = 0; slot < entry->registrations.size(); ++slot) {
       if (entry->record.keys[slot] == key && entry->registrations[slot] != nullptr) {
         entry->registrations[slot]->Completed();
@@ -379,10 +535,22 @@ void MountTable::BlobCompleted(const std::string& key) {
   }
 }
 
-void MountTable::UnmountUnused(const std::string& spared_channel) {
+std::vector<std::string> MountTable::ChannelsInUse() const {
+  std::set<std::string> names;
+  for (const MountStatus& mount : List()) {
+    const MountRecord& record = mount.record;
+    if (record.instance == instance_ && record.channel != kPlainChannel &&
+        SuperblockIsAlive(record.device)) {
+      names.insert(record.channel);
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+void MountTable::UnmountUnused(const std::vector<std::string>& spared) {
   for (const MountStatus& mount : List()) {
     if (!mount.live || mount.record.channel == kPlainChannel ||
-        mount.record.channel == spared_channel) {
+        std::ranges::find(spared, mount.record.channel) != spared.end()) {
       continue;
     }
     const KeyLocks::Holder holder(ids_, mount.record.id);

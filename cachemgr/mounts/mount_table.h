@@ -31,64 +31,85 @@ struct MountOutcome {
 struct MountStatus {
   MountRecord record;
   bool live = false;
+  /// The kernel still has it, but the group that watched its files died with its last holder: what
+  /// was not there then may have been read as zeros (FanotifyChannel).
+  bool lost = false;
+  bool detached = false;  ///< Taken off, and still in use.
 };
 
 /// The mounts, as they are in the kernel and as mounts/<id>/ remembers them. A mount of the channel
-/// "none" lives as long as the kernel has it; any other only together with the process that made
-/// it. Thread-safe; calls for one id run one after the other.
+/// "none" lives as long as the kernel has it; any other as long as this process, or another that
+/// took its channel over, answers for it. A mount that was taken off while files of it were open is
+/// remembered in detached/ until the kernel lets go of it: its devices stay registered.
+/// Thread-safe; calls for one id run one after the other.
 class MountTable {
  public:
   /// `channels` and `blobs` must outlive this. `instance` names this process.
-  MountTable(std::filesystem::path directory, std::string instance, Channels& channels,
-             BlobStore& blobs);
+  MountTable(const std::filesystem::path& root, std::string instance, std::string boot_id,
+             Channels& channels, BlobStore& blobs);
 
   /// Reads the records of former processes; unreadable ones are logged and removed.
   Result<void> Load();
-  /// After Load: the mounts that a former process made over a channel which this one has taken over
-  /// are this process's from now on. What cannot be adopted is logged.
-  void Adopt(CachefilesChannel& channel);
+  /// After Load: what the kernel has of former processes' mounts. Those over `taken_over` are this
+  /// process's from now on; those that nobody watches any more are looked for (MountStatus::lost).
+  void Adopt(const std::vector<OnDemandChannel*>& taken_over);
   /// All or nothing; never talks to a registry.
   Result<MountOutcome> Mount(const MountRequest& request);
   Result<void> Unmount(const std::string& id, bool detach);
   [[nodiscard]] std::vector<MountStatus> List() const;
   /// Tells the channel that a blob is complete now.
   void BlobCompleted(const std::string& key);
-  /// Unmounts what needs this process and nobody uses; before it ends. Not those of
-  /// `spared_channel` (empty: none), which the next process takes over.
-  void UnmountUnused(const std::string& spared_channel);
+  /// Forgets the detached mounts that the kernel has let go of. Every now and then.
+  void ReleaseGone();
+  /// Channels with mounts of this process that the kernel still has.
+  [[nodiscard]] std::vector<std::string> ChannelsInUse() const;
+  /// Unmounts what needs this process and nobody uses; before it ends. Not those of the `spared`
+  /// channels, which the next process takes over.
+  void UnmountUnused(const std::vector<std::string>& spared);
 
  private:
   struct Entry {
     MountRecord record = {};
     // Of this process's mounts only. Slots of complete blobs are null.
     std::vector<std::unique_ptr<DeviceRegistration>> registrations = {};
+    bool lost = false;
   };
+  using Entries = std::map<std::string, std::shared_ptr<const Entry>>;
 
+  Result<Entries> LoadFrom(const std::filesystem::path& directory) const;
   [[nodiscard]] std::shared_ptr<const Entry> Find(const std::string& id) const;
   [[nodiscard]] bool IsLive(const MountRecord& record) const;
-  Result<void> StoreBootstrap(const MountRequest& request) const;
+  [[nodiscard]] bool IsOfThisBoot(const MountRecord& record) const;
   Result<std::shared_ptr<Entry>> MountAnew(const MountRequest& request, const std::string& target);
   Result<void> Attach(const MountRequest& request, const std::vector<std::shared_ptr<Blob>>& blobs,
                       Entry& entry);
   /// Registers the blob if `channel` (null: all are complete) has to serve it.
-  Result<void> AdoptOne(CachefilesChannel& channel, const MountRecord& record);
   static Result<MountDevice> AddDevice(OnDemandChannel* channel, const std::shared_ptr<Blob>& blob,
                                        Entry& entry);
   Result<void> WriteRecord(const MountRecord& record) const;
   /// Takes our mount off the record's target if it is there. FailedPrecondition: busy.
   static Result<void> TakeOff(const MountRecord& record, int flags);
+  /// After TakeOff: to detached/, or gone.
   Result<void> Drop(const std::string& id);
+  Result<void> MoveToDetached(const std::string& id, const std::shared_ptr<const Entry>& entry);
+
+  void AdoptOne(const std::string& id, const Entry& former, OnDemandChannel* channel,
+                bool attached);
+  /// The devices of a former process's mount. What cannot be registered is logged; what can is.
+  Result<MountSpec> RegisterAll(OnDemandChannel& channel, Entry& entry);
+  /// A mount whose channel nobody took over.
+  void FindLost(const std::string& id, const Entry& former, bool attached);
 
   const std::filesystem::path directory_;
+  const std::filesystem::path detached_directory_;
   const std::string instance_;
+  const std::string boot_id_;
   Channels& channels_;
   BlobStore& blobs_;
   KeyLocks ids_;
   mutable Mutex mutex_;
-  std::map<std::string, std::shared_ptr<const Entry>> entries_ FLOE_GUARDED_BY(mutex_);
-  /// Every blob that is known, after a take-over: detached mounts, which no record names, may still
-  /// read them.
-  std::vector<std::unique_ptr<DeviceRegistration>> adopted_;
+  Entries entries_ FLOE_GUARDED_BY(mutex_);
+  Entries detached_ FLOE_GUARDED_BY(mutex_);  ///< By the name of their directory.
 };
 
 }  // namespace floe::cachemgr

@@ -45,6 +45,8 @@ void ToMessage(const MountStatus& mount, v1::MountStatus& message) {
     message.add_keys(key);
   }
   message.set_live(mount.live);
+  message.set_lost(mount.lost);
+  message.set_detached(mount.detached);
 }
 
 void ToMessage(const Counters& counters, v1::Counters& message) {
@@ -85,6 +87,7 @@ grpc::Status CachemgrService::Status(grpc::ServerContext* /*context*/,
   reply->set_version(FLOE_VERSION);
   reply->set_channel(manager_.channel());
   reply->set_root(manager_.root().native());
+  reply->set_keeper(manager_.KeeperState());
   for (const MountStatus& mount : manager_.Mounts()) {
     ToMessage(mount, *reply->add_mounts());
   }

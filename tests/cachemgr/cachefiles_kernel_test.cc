@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <array>
@@ -37,15 +36,6 @@ void DropCaches() {
   ::sync();
   const UniqueFd file(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
   ASSERT_EQ(::write(file.get(), "3", 1), 1);
-}
-
-bool KernelAtLeast(int major, int minor) {
-  utsname kernel{};
-  ::uname(&kernel);
-  int found_major = 0;
-  int found_minor = 0;
-  return std::sscanf(kernel.release, "%d.%d", &found_major, &found_minor) == 2 &&
-         std::pair(found_major, found_minor) >= std::pair(major, minor);
 }
 
 // --- a daemon that does what a test tells it ---

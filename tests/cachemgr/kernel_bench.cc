@@ -43,7 +43,7 @@ class Bench {
     client->AddBlob(Blob().blob);
     auto held = std::make_shared<std::unique_ptr<FakeRegistryClient>>(std::move(client));
     auto manager = Manager::Create(
-        {.root = directory_ / "root", .channel = channel, .fuse_readers = readers},
+        {.root = directory_ / "root", .channel = channel, .readers = readers},
         [held](const std::string&) -> Result<std::unique_ptr<fetcher::RegistryClient>> {
           return std::unique_ptr<fetcher::RegistryClient>(std::move(*held));
         },

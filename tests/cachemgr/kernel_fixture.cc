@@ -1,11 +1,20 @@
 #include "tests/cachemgr/kernel_fixture.h"
 
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdio>
 
+#include "base/check.h"
+#include "cachemgr/keeper/keeper.h"
+#include "cachemgr/keeper/unix_socket.h"
 #include "cachemgr/mounts/channels.h"
 
 namespace floe::cachemgr::testing {
@@ -29,11 +38,24 @@ Result<void> EnterPrivateMountNamespace() {
 Result<void> CanUseChannel(const std::string& channel) {
   FLOE_RETURN_IF_ERROR(EnterPrivateMountNamespace());
   const floe::testing::TempDir directory;
+  const KeeperProcess keeper(directory / "keeper.sock");
+  FLOE_ASSIGN_OR_RETURN(const auto client,
+                        KeeperClient::Connect({.address = directory / "keeper.sock"}));
   Channels channels({.configured = channel,
                      .probe_directory = directory.path() / "probe",
-                     .cachefiles_directory = directory.path() / "cachefiles"});
+                     .cachefiles_directory = directory.path() / "cachefiles",
+                     .keeper = client.get()});
   FLOE_RETURN_IF_ERROR(channels.OnDemand());
   return Ok();
+}
+
+bool KernelAtLeast(int major, int minor) {
+  utsname kernel{};
+  ::uname(&kernel);
+  int found_major = 0;
+  int found_minor = 0;
+  return std::sscanf(kernel.release, "%d.%d", &found_major, &found_minor) == 2 &&
+         std::pair(found_major, found_minor) >= std::pair(major, minor);
 }
 
 bool CanMountFiles() {
@@ -43,6 +65,29 @@ bool CanMountFiles() {
     return channels.Plain().value_or(Attachment::kLoop) == Attachment::kFile;
   }();
   return kCan;
+}
+
+KeeperProcess::KeeperProcess(const std::filesystem::path& address) {
+  auto listener = ListenOnUnixSocket(address);
+  FLOE_CHECK(listener.has_value());
+  const auto keeper =
+      std::make_unique<Keeper>(std::move(*listener), UniqueFd(::eventfd(0, EFD_CLOEXEC)),
+                               Keeper::Options{.uid = ::geteuid()});
+  pid_ = ::fork();
+  FLOE_CHECK(pid_ >= 0);
+  if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    keeper->Run();
+    ::_exit(1);
+  }
+}
+
+void KeeperProcess::Kill() {
+  if (pid_ > 0) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
 }
 
 void KernelTest::SetUp() {
@@ -59,14 +104,23 @@ void KernelTest::TearDown() {
   ::umount2(target().c_str(), MNT_DETACH);
 }
 
+void KernelTest::StartKeeper() {
+  keeper_ = std::make_unique<KeeperProcess>(directory_ / "keeper.sock");
+}
+
 void KernelTest::StartManager(const std::string& channel) {
   manager_.reset();
+  if (channel == "fanotify" && keeper_ == nullptr) {
+    StartKeeper();
+  }
   auto client = std::make_unique<FakeRegistryClient>();
   client_ = client.get();
   client_->AddBlob(blob_.blob);
   auto held = std::make_shared<std::unique_ptr<FakeRegistryClient>>(std::move(client));
   auto manager = Manager::Create(
-      {.root = directory_ / "root", .channel = channel},
+      {.root = directory_ / "root",
+       .channel = channel,
+       .keeper_address = keeper_ == nullptr ? "none" : (directory_ / "keeper.sock").native()},
       [held](const std::string&) -> Result<std::unique_ptr<fetcher::RegistryClient>> {
         return std::unique_ptr<fetcher::RegistryClient>(std::move(*held));
       },

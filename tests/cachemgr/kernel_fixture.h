@@ -22,8 +22,24 @@ Result<void> EnterPrivateMountNamespace();
 /// Whether this kernel can mount through a channel ("auto", "fuse-loop"); the error says why not.
 Result<void> CanUseChannel(const std::string& channel);
 
+/// By the release that uname(2) names.
+bool KernelAtLeast(int major, int minor);
+
 /// Whether this kernel mounts EROFS from files (Linux 6.12).
 bool CanMountFiles();
+
+/// A keeper in a process of its own, killed at the end whatever it holds. Before other threads run.
+class KeeperProcess {
+ public:
+  explicit KeeperProcess(const std::filesystem::path& address);
+  ~KeeperProcess() { Kill(); }
+  KeeperProcess(const KeeperProcess&) = delete;
+  KeeperProcess& operator=(const KeeperProcess&) = delete;
+  void Kill();
+
+ private:
+  pid_t pid_ = -1;
+};
 
 /// A cache manager over real mounts, with a fake registry. The blob's files are f0, f1, ...
 class KernelTest : public ::testing::Test {
@@ -31,7 +47,8 @@ class KernelTest : public ::testing::Test {
   void SetUp() override;
   void TearDown() override;
 
-  /// A manager on the same root, as after a restart of the process.
+  void StartKeeper();
+  /// A manager on the same root, as after a restart of the process; over fanotify with a keeper.
   void StartManager(const std::string& channel = "auto");
   void StopManager() { manager_.reset(); }
   [[nodiscard]] MountRequest Request(const std::string& id = "image") const;
@@ -43,6 +60,7 @@ class KernelTest : public ::testing::Test {
   void ReadEverything() const;
 
   floe::testing::TempDir directory_;
+  std::unique_ptr<KeeperProcess> keeper_;  // Null: the manager has none.
   TestBlob blob_ = TestBlob::Make({.file_bytes = {10000, 4096, 1, 300000, 70000}, .seed = 5});
   FakeRegistryClient* client_ = nullptr;  // Of the running manager.
   std::unique_ptr<Manager> manager_;

@@ -2,6 +2,7 @@
 // mount namespace of this process. What the kernel lacks is skipped, with the reason.
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,13 +39,38 @@ class OnDemandKernelTest : public KernelTest, public ::testing::WithParamInterfa
     return GetParam() == std::string("fuse") && !CanMountFiles() ? "fuse-loop" : GetParam();
   }
 };
+std::string CaseName(const ::testing::TestParamInfo<const char*>& instance) {
+  std::string name = instance.param;
+  std::erase(name, '-');
+  return name;
+}
 INSTANTIATE_TEST_SUITE_P(Channels, OnDemandKernelTest,
-                         ::testing::Values("fuse", "fuse-loop", "cachefiles"),
-                         [](const auto& instance) {
-                           std::string name = instance.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
+                         ::testing::Values("fuse", "fuse-loop", "fanotify", "cachefiles"),
+                         CaseName);
+
+// Without a keeper: when the manager ends, its channel does.
+class AloneKernelTest : public OnDemandKernelTest {};
+INSTANTIATE_TEST_SUITE_P(Channels, AloneKernelTest,
+                         ::testing::Values("fuse", "fuse-loop", "cachefiles"), CaseName);
+
+// With a keeper: the next manager goes on.
+class TakeOverKernelTest : public OnDemandKernelTest {
+ protected:
+  void SetUp() override {
+    const bool cachefiles = GetParam() == std::string("cachefiles");
+    if (!KernelAtLeast(6, cachefiles ? 8 : 9)) {
+      GTEST_SKIP() << "a kernel that hands requests on: Linux 6.9, for cachefiles 6.8";
+    }
+    StartKeeper();
+    OnDemandKernelTest::SetUp();
+  }
+  // A process with a manager, the image mounted, whose fetches never end; returns once a read of
+  // this process waits there.
+  pid_t StartDoomedManager(std::jthread& reader, Result<std::string>& read, size_t file);
+};
+INSTANTIATE_TEST_SUITE_P(Channels, TakeOverKernelTest,
+                         ::testing::Values("fuse", "fuse-loop", "fanotify", "cachefiles"),
+                         CaseName);
 
 TEST_P(OnDemandKernelTest, FilesReadRightAndAreFetchedOnce) {
   FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome outcome, manager_->Mount(Request()));
@@ -180,7 +206,7 @@ TEST_P(OnDemandKernelTest, CompleteBlobsNeedNoDaemon) {
   FLOE_EXPECT_OK(manager_->Unmount("image", false));
 }
 
-TEST_P(OnDemandKernelTest, AMountOfADeadManagerIsMountedAnew) {
+TEST_P(AloneKernelTest, AMountOfADeadManagerIsMountedAnew) {
   FLOE_ASSERT_OK(manager_->Mount(Request()));
   FLOE_ASSERT_OK(ReadMounted(0));
   FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd busy, OpenFile(target() / "f1", O_RDONLY));
@@ -197,7 +223,7 @@ TEST_P(OnDemandKernelTest, AMountOfADeadManagerIsMountedAnew) {
   EXPECT_EQ(bytes, Expected(3));
 }
 
-TEST_P(OnDemandKernelTest, StopUnmountsWhatNobodyUses) {
+TEST_P(AloneKernelTest, StopUnmountsWhatNobodyUses) {
   FLOE_ASSERT_OK(manager_->Mount(Request()));
   FLOE_ASSERT_OK(ReadMounted(0));
   StopManager();
@@ -205,7 +231,7 @@ TEST_P(OnDemandKernelTest, StopUnmountsWhatNobodyUses) {
   EXPECT_FALSE(point.has_value());
 }
 
-TEST_P(OnDemandKernelTest, AKilledManagerFailsPendingReadsWithEio) {
+TEST_P(AloneKernelTest, AKilledManagerFailsPendingReadsWithEio) {
   StopManager();
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
@@ -244,6 +270,90 @@ TEST_P(OnDemandKernelTest, AKilledManagerFailsPendingReadsWithEio) {
   EXPECT_THAT(read.error().os_errno, closed);
   EXPECT_THAT(ReadMounted(4).error().os_errno, closed);
   EXPECT_EQ(::umount2(target().c_str(), 0), 0);
+}
+
+pid_t TakeOverKernelTest::StartDoomedManager(std::jthread& reader, Result<std::string>& read,
+                                             size_t file) {
+  StopManager();
+  std::array<int, 2> ends{};
+  EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd from_child(ends[0]);
+  UniqueFd to_parent(ends[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    StartManager(GetParam());
+    client_->SetScript([&](const auto&) -> std::optional<Result<std::string>> {
+      (void)::write(to_parent.get(), "f", 1);
+      for (;;) {
+        ::pause();
+      }
+    });
+    const bool mounted = manager_->Mount(Request()).has_value();
+    (void)::write(to_parent.get(), mounted ? "m" : "x", 1);
+    for (;;) {
+      ::pause();
+    }
+  }
+  to_parent.Reset();
+  char said = 0;
+  EXPECT_EQ(::read(from_child.get(), &said, 1), 1);
+  EXPECT_EQ(said, 'm');
+  reader = std::jthread([&read, file, this] { read = ReadMounted(file); });
+  EXPECT_EQ(::read(from_child.get(), &said, 1), 1);
+  EXPECT_EQ(said, 'f');
+  return child;
+}
+
+TEST_P(TakeOverKernelTest, AReadThatWaitsInAKilledManagerIsAnsweredByTheNext) {
+  Result<std::string> read = std::string();
+  std::jthread reader;
+  const pid_t child = StartDoomedManager(reader, read, 0);
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  StartManager(GetParam());
+  reader.join();
+  FLOE_ASSERT_OK(read);
+  EXPECT_EQ(*read, Expected(0));
+  ASSERT_EQ(manager_->Mounts().size(), 1U);
+  EXPECT_TRUE(manager_->Mounts().front().live);
+  ReadEverything();
+  EXPECT_EQ(manager_->counters().reads_failed, 0U);
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+TEST_P(TakeOverKernelTest, AStoppedManagerLeavesItsMountsToTheNext) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK(ReadMounted(0));
+  StopManager();
+  StartManager(GetParam());
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome outcome, manager_->Mount(Request()));
+  EXPECT_TRUE(outcome.already_mounted);
+  ReadEverything();
+  EXPECT_EQ(manager_->counters().reads_failed, 0U);
+  FLOE_ASSERT_OK(manager_->Unmount("image", false));
+  StopManager();
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto client,
+                            KeeperClient::Connect({.address = directory_ / "keeper.sock"}));
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto held, client->All());
+  EXPECT_TRUE(held.empty()) << held.begin()->first;
+}
+
+TEST_P(TakeOverKernelTest, ADetachedMountIsServedOverATakeOver) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  UniqueFd file;
+  FLOE_ASSERT_OK_AND_ASSIGN(file, OpenFile(target() / "f3", O_RDONLY));
+  FLOE_ASSERT_OK(manager_->Unmount("image", true));
+  StopManager();
+  StartManager(GetParam());
+  EXPECT_EQ(manager_->Mounts().size(), 1U);
+  std::string bytes(Expected(3).size(), '\0');
+  FLOE_ASSERT_OK(PreadAll(file.get(), std::as_writable_bytes(std::span(bytes)), 0));
+  EXPECT_EQ(bytes, Expected(3));
+  file.Reset();
+  StopManager();
+  StartManager(GetParam());
+  EXPECT_TRUE(manager_->Mounts().empty()) << "the kernel has let go of it";
 }
 
 TEST_F(KernelTest, AFullCacheFileSystemFailsReadsUntilThereIsRoom) {

@@ -58,6 +58,7 @@ cctr containers create --snapshotter floe -- "$LINK/python:1" survivor python3 -
 reboot() {  # every process ended, every mount gone
   local name
   for name in "$WORK"/pid/*; do stop "$(basename "$name")" KILL; done
+  kill -KILL "$(keeper_pid)"
   # shellcheck disable=SC2046 # one word a mount point
   while [ -n "$(mounts_below_work)" ]; do umount --lazy $(mounts_below_work); done
   rm -rf /run/containerd /run/containerd-e2e

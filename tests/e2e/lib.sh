@@ -39,6 +39,7 @@ show_logs() {
   done
 }
 
+keeper_pid() { pgrep -f "floe-keeper --address $WORK/"; }   # it ends by itself once it holds nothing
 never() { if "$@"; then return 1; fi; }   # `! command` would not stop a check
 expect_equal() { [ "$1" = "$2" ] || { echo "${3:-values}: expected '$2', got '$1'"; return 1; }; }
 

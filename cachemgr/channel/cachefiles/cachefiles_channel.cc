@@ -127,24 +127,27 @@ void CachefilesChannel::Complete(const Object& object, const PendingRead& read) 
 // --- start and end ---
 
 Result<std::unique_ptr<CachefilesChannel>> CachefilesChannel::Create(Options options) {
-  UniqueFd held = std::move(options.held);
-  const bool is_held = held.valid();
-  CachefilesDevice device(std::move(held));
-  if (!is_held) {
-    FLOE_ASSIGN_OR_RETURN(device, CachefilesDevice::Open());
-  }
+  const bool taken_over = options.held.valid();
+  CachefilesDevice device(std::move(options.held));
   FLOE_RETURN_IF_ERROR(CreateDirectories(options.directory));
-  const auto bound = device.Bind(options.directory, kTag, options.limits);
-  const bool taken_over = is_held && !bound && bound.error().code == ErrorCode::kAlreadyExists;
-  if (!bound && !taken_over) {
-    return bound.error();
-  }
+  bool held = taken_over;
   if (taken_over) {
     FLOE_RETURN_IF_ERROR(device.Restore());
+  } else {
+    FLOE_ASSIGN_OR_RETURN(device, CachefilesDevice::Open());
+    FLOE_RETURN_IF_ERROR(device.Bind(options.directory, kTag, options.limits));
+    // A device that is held and cannot be taken over would lock the next process out.
+    if (options.keeper != nullptr && device.Restore()) {
+      const auto kept = options.keeper->Keep(kHeldName, device.fd());
+      held = kept.has_value();
+      if (!kept) {
+        LogWarning("/dev/cachefiles not held reason=\"{}\"", kept.error().message);
+      }
+    }
   }
   FLOE_ASSIGN_OR_RETURN(std::string domain, ChooseDomain(options.directory, taken_over));
   std::unique_ptr<CachefilesChannel> channel(new CachefilesChannel(
-      std::move(device), std::move(options), std::move(domain), is_held, taken_over));
+      std::move(device), std::move(options), std::move(domain), held, taken_over));
   if (!channel->stop_.valid()) {
     return ErrnoError(errno, "eventfd");
   }
@@ -177,7 +180,12 @@ void CachefilesChannel::Resume() {
   });
 }
 
-CachefilesChannel::~CachefilesChannel() { EndThreads(); }
+CachefilesChannel::~CachefilesChannel() {
+  EndThreads();
+  if (held_ && !handing_over_) {
+    options_.keeper->Release(kHeldName);
+  }
+}
 
 bool CachefilesChannel::HandOver() {
   if (!held_) {

@@ -19,6 +19,7 @@
 #include "cachemgr/channel/cachefiles/cachefiles_device.h"
 #include "cachemgr/channel/cachefiles/cachefiles_file.h"
 #include "cachemgr/channel/channel.h"
+#include "cachemgr/keeper/keeper_client.h"
 
 namespace floe::cachemgr {
 
@@ -36,10 +37,13 @@ class CachefilesChannel final : public OnDemandChannel {
     /// The kernel's cache: an existing directory on a file system with user xattrs.
     std::filesystem::path directory = {};
     CullLimits limits = {};
-    /// A device that a holder keeps alive over the end of this process: bound to `directory` by
-    /// a former one, or not yet bound. Invalid: it is opened.
+    /// Holds the device over the end of this process where the kernel can hand requests on (6.8);
+    /// null: nobody does.
+    KeeperClient* keeper = nullptr;
+    /// What the keeper held: bound to `directory` by a former process. Invalid: it is opened.
     UniqueFd held = {};
   };
+  static constexpr const char* kHeldName = "cachefiles";
   /// FailedPrecondition says what is missing; Unavailable: another program has the device;
   /// Unimplemented: a former process bound it, and this kernel cannot hand its requests on.
   static Result<std::unique_ptr<CachefilesChannel>> Create(Options options);
@@ -52,17 +56,11 @@ class CachefilesChannel final : public OnDemandChannel {
   Result<dev_t> Mount(const MountSpec& spec) override;
   Result<void> Probe(const std::filesystem::path& scratch) override;
 
-  /// True when a former process had bound the held device: its mounts live on, and nothing is
-  /// answered until they were adopted and Resume() called.
-  [[nodiscard]] bool taken_over() const { return taken_over_; }
-  /// A mount that a former process made over the same held device: its bootstrap can be opened
-  /// again. Its devices must be registered, and stay so: the kernel may have them open already.
-  Result<void> Adopt(const MountSpec& spec, dev_t device);
-  /// Answers from now on, first what the former process had not.
-  void Resume();
-  /// With a held device: answers nothing any more and leaves what waits to the next process; the
-  /// mounts stay. True then; else nothing happens.
-  bool HandOver();
+  [[nodiscard]] bool taken_over() const override { return taken_over_; }
+  /// The mount's bootstrap can be opened again.
+  Result<void> Adopt(const MountSpec& spec, dev_t device) override;
+  void Resume() override;
+  bool HandOver() override;
 
   [[nodiscard]] ChannelCounters counters() const override;
 

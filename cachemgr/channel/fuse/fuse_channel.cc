@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "cachemgr/channel/channel_probe.h"
 
 namespace floe::cachemgr {
@@ -24,14 +25,63 @@ class FuseRegistration final : public DeviceRegistration {
 
 }  // namespace
 
+FuseChannel::HeldNames FuseChannel::NamesOf(std::string_view channel) {
+  return {.device = fmt::format("{}:device", channel), .mount = fmt::format("{}:mount", channel)};
+}
+
 Result<std::unique_ptr<FuseChannel>> FuseChannel::Create(const Options& options) {
-  std::unique_ptr<FuseChannel> channel(new FuseChannel(options));
+  std::unique_ptr<FuseChannel> channel(new FuseChannel(options, /*taken_over=*/false));
   FLOE_ASSIGN_OR_RETURN(channel->connection_,
                         FuseConnection::Create(channel->session_, options.readers));
   return channel;
 }
 
-FuseChannel::~FuseChannel() = default;
+std::unique_ptr<FuseChannel> FuseChannel::TakeOver(const Options& options, FuseHandles held) {
+  std::unique_ptr<FuseChannel> channel(new FuseChannel(options, /*taken_over=*/true));
+  channel->connection_ = FuseConnection::TakeOver(channel->session_, std::move(held));
+  return channel;
+}
+
+FuseChannel::~FuseChannel() {
+  const MutexLock lock(mutex_);
+  if (kept_ && !handed_over_) {
+    const HeldNames names = NamesOf(name());
+    options_.keeper->Release(names.device);
+    options_.keeper->Release(names.mount);
+  }
+}
+
+void FuseChannel::Resume() {
+  if (auto resumed = connection_->Resume(options_.readers); !resumed) {
+    LogError("requests of the former process are lost channel={} reason=\"{}\"", name(),
+             resumed.error().message);
+  }
+}
+
+bool FuseChannel::HandOver() {
+  const MutexLock lock(mutex_);
+  if (kept_) {
+    connection_->HandOver();
+    handed_over_ = true;
+  }
+  return kept_;
+}
+
+void FuseChannel::KeepConnection() {
+  const MutexLock lock(mutex_);
+  if (kept_ || options_.keeper == nullptr || !session_.resend_granted()) {
+    return;
+  }
+  const HeldNames names = NamesOf(name());
+  Result<void> kept = options_.keeper->Keep(names.mount, connection_->mount_fd());
+  if (kept) {
+    kept = options_.keeper->Keep(names.device, connection_->device_fd());
+  }
+  kept_ = kept.has_value();
+  if (!kept) {
+    LogWarning("fuse connection not held reason=\"{}\"", kept.error().message);
+  }
+}
 
 std::string_view FuseChannel::name() const {
   return options_.attachment == Attachment::kFile ? "fuse" : "fuse-loop";
@@ -56,6 +106,7 @@ Result<dev_t> FuseChannel::Mount(const MountSpec& spec) {
     erofs.device_fds.push_back(file.get());
     files.push_back(std::move(file));
   }
+  KeepConnection();  // The first file was opened, so INIT has been answered.
   return MountErofs(erofs, spec.target);
 }
 

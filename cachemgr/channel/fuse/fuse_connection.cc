@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/thread_name.h"
 #include "cachemgr/channel/errno_map.h"
+#include "cachemgr/channel/fuse/fuse_abi.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -61,23 +62,6 @@ void WriteData(int device, const FuseSession::Read& read) {
   }
 }
 
-class FuseReply final : public DemandReply {
- public:
-  FuseReply(std::shared_ptr<UniqueFd> device, FuseSession::Read read)
-      : device_(std::move(device)), read_(std::move(read)) {}
-  void Send(const Result<void>& outcome) override {
-    if (outcome) {
-      WriteData(device_->get(), read_);
-    } else {
-      WriteError(device_->get(), read_.unique, ErrnoForReply(outcome.error()));
-    }
-  }
-
- private:
-  std::shared_ptr<UniqueFd> device_;
-  FuseSession::Read read_;
-};
-
 Result<void> SetOption(int context, const char* key, const std::string& value) {
   if (::fsconfig(context, FSCONFIG_SET_STRING, key, value.c_str(), 0) != 0) {
     return ErrnoError(errno, fmt::format("fuse {}={}", key, value));
@@ -110,6 +94,28 @@ Result<UniqueFd> CreateFuseMount(int device) {
 
 }  // namespace
 
+class FuseConnection::Reply final : public DemandReply {
+ public:
+  Reply(std::shared_ptr<Device> device, FuseSession::Read read)
+      : device_(std::move(device)), read_(std::move(read)) {}
+  void Send(const Result<void>& outcome) override {
+    if (outcome) {
+      WriteData(device_->fd.get(), read_);
+    } else if (!device_->leave_failures) {
+      WriteError(device_->fd.get(), read_.unique, ErrnoForReply(outcome.error()));
+    }
+  }
+
+ private:
+  std::shared_ptr<Device> device_;
+  FuseSession::Read read_;
+};
+
+FuseConnection::FuseConnection(FuseSession& session, FuseHandles handles)
+    : session_(session), device_(std::make_shared<Device>()), mount_(std::move(handles.mount)) {
+  device_->fd = std::move(handles.device);
+}
+
 Result<std::unique_ptr<FuseConnection>> FuseConnection::Create(FuseSession& session,
                                                                unsigned readers) {
   auto device = OpenFile("/dev/fuse", O_RDWR);
@@ -117,15 +123,35 @@ Result<std::unique_ptr<FuseConnection>> FuseConnection::Create(FuseSession& sess
     return FailedPrecondition("no FUSE: {}", device.error().message);
   }
   FLOE_ASSIGN_OR_RETURN(UniqueFd mount, CreateFuseMount(device->get()));
-  std::unique_ptr<FuseConnection> connection(new FuseConnection(
-      session, std::make_shared<UniqueFd>(std::move(*device)), std::move(mount)));
+  std::unique_ptr<FuseConnection> connection(
+      new FuseConnection(session, {.device = std::move(*device), .mount = std::move(mount)}));
+  connection->StartReaders(readers);
+  return connection;
+}
+
+std::unique_ptr<FuseConnection> FuseConnection::TakeOver(FuseSession& session,
+                                                         FuseHandles handles) {
+  return std::unique_ptr<FuseConnection>(new FuseConnection(session, std::move(handles)));
+}
+
+Result<void> FuseConnection::Resume(unsigned readers) {
+  StartReaders(readers);
+  fuse_out_header notification{};
+  notification.len = sizeof(notification);
+  notification.error = kFuseNotifyResend;
+  if (::write(device_fd(), &notification, sizeof(notification)) < 0) {
+    return ErrnoError(errno, "have the kernel send fuse requests again");
+  }
+  return Ok();
+}
+
+void FuseConnection::StartReaders(unsigned readers) {
   for (unsigned i = 0; i < readers; ++i) {
-    connection->readers_.emplace_back([c = connection.get(), i] {
+    readers_.emplace_back([this, i] {
       SetThreadName(fmt::format("fuse-{}", i));
-      c->Serve();
+      Serve();
     });
   }
-  return connection;
 }
 
 FuseConnection::~FuseConnection() {
@@ -148,7 +174,7 @@ Result<UniqueFd> FuseConnection::Open(const std::string& name) const {
 void FuseConnection::Serve() {
   const std::unique_ptr<std::byte[]> request(new std::byte[kFuseRequestBytes]);
   const std::unique_ptr<std::byte[]> reply(new std::byte[kFuseReplyBytes]);
-  const int device = device_->get();
+  const int device = device_fd();
   for (;;) {
     const ssize_t length = ::read(device, request.get(), kFuseRequestBytes);
     if (length < 0) {
@@ -177,7 +203,7 @@ void FuseConnection::Serve() {
         } else {
           const std::shared_ptr<const FuseBinding> binding = step.read.binding;
           binding->handler->Demand(step.read.range,
-                                   std::make_unique<FuseReply>(device_, std::move(step.read)));
+                                   std::make_unique<Reply>(device_, std::move(step.read)));
         }
         break;
       }

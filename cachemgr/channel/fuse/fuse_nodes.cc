@@ -1,19 +1,30 @@
 #include "cachemgr/channel/fuse/fuse_nodes.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
+
+#include "base/digest.h"
 
 namespace floe::cachemgr {
 
+uint64_t FuseNodes::NodeOf(std::string_view key) {
+  uint64_t value = 0;
+  const Digest digest = Digest::Of(key);
+  std::memcpy(&value, digest.bytes().data(), sizeof(value));
+  constexpr uint64_t kSecondHighest = 1ULL << 62U;
+  return (value & (kSecondHighest - 1)) | kSecondHighest;
+}
+
 Result<uint64_t> FuseNodes::Register(const DeviceSpec& spec,
                                      std::shared_ptr<DemandHandler> handler) {
+  const uint64_t number = NodeOf(spec.key);
   const MutexLock lock(mutex_);
-  auto known = by_key_.find(spec.key);
-  if (known == by_key_.end()) {
-    known = by_key_.emplace(spec.key, next_node_++).first;
-    nodes_[known->second] = Node{.key = spec.key, .size_bytes = spec.size_bytes};
+  Node& node = nodes_.try_emplace(number, Node{.key = spec.key, .size_bytes = spec.size_bytes})
+                   .first->second;
+  if (node.key != spec.key) {
+    return Internal("devices {} and {} have one node number", spec.key, node.key);
   }
-  Node& node = nodes_.at(known->second);
   if (node.size_bytes != spec.size_bytes) {
     return InvalidArgument("device {} has {} bytes, not {}", spec.key, node.size_bytes,
                            spec.size_bytes);
@@ -23,7 +34,7 @@ Result<uint64_t> FuseNodes::Register(const DeviceSpec& spec,
     node.binding = std::make_shared<const FuseBinding>(
         FuseBinding{.spec = spec, .handler = std::move(handler)});
   }
-  return known->second;
+  return number;
 }
 
 std::shared_ptr<const FuseBinding> FuseNodes::Trim(Table::iterator node) {
@@ -31,7 +42,6 @@ std::shared_ptr<const FuseBinding> FuseNodes::Trim(Table::iterator node) {
   if (node->second.registrations == 0 && node->second.opens == 0) {
     dropped = std::move(node->second.binding);
     if (node->second.lookups == 0) {
-      by_key_.erase(node->second.key);
       nodes_.erase(node);
     }
   }
@@ -48,17 +58,14 @@ void FuseNodes::Unregister(uint64_t node) {
 }
 
 std::optional<FuseNodes::Attributes> FuseNodes::Lookup(std::string_view name) {
+  const uint64_t number = NodeOf(name);
   const MutexLock lock(mutex_);
-  auto known = by_key_.find(name);
-  if (known == by_key_.end()) {
+  auto found = nodes_.find(number);
+  if (found == nodes_.end() || found->second.key != name || found->second.registrations == 0) {
     return std::nullopt;
   }
-  Node& node = nodes_.at(known->second);
-  if (node.registrations == 0) {
-    return std::nullopt;
-  }
-  ++node.lookups;
-  return Attributes{.node = known->second, .size_bytes = node.size_bytes};
+  ++found->second.lookups;
+  return Attributes{.node = number, .size_bytes = found->second.size_bytes};
 }
 
 void FuseNodes::Forget(uint64_t node, uint64_t lookups) {

@@ -24,9 +24,9 @@ struct FuseBinding {
 /// Thread-safe.
 ///
 /// A node lives until the kernel forgets it; its binding only while it is registered or open, so a
-/// withdrawn device that a detached mount still has open goes on being served. The same key keeps
-/// its node id as long as the kernel may know it: the pages it has cached stay valid, because a key
-/// names content.
+/// withdrawn device that a detached mount still has open goes on being served. A key has the same
+/// node id in every process (NodeOf): the kernel's references, and the pages it has cached, stay
+/// valid over a take-over, because a key names content.
 class FuseNodes {
  public:
   struct Attributes {
@@ -38,7 +38,11 @@ class FuseNodes {
     std::string name;
   };
 
-  /// InvalidArgument when the key is registered with another size.
+  /// Derived from the key; never 0 or 1, and positive as a file offset.
+  static uint64_t NodeOf(std::string_view key);
+
+  /// InvalidArgument when the key is registered with another size; Internal when another key has
+  /// its node id (2^-62).
   Result<uint64_t> Register(const DeviceSpec& spec, std::shared_ptr<DemandHandler> handler);
   void Unregister(uint64_t node);
 
@@ -70,8 +74,6 @@ class FuseNodes {
 
   mutable Mutex mutex_;
   Table nodes_ FLOE_GUARDED_BY(mutex_);
-  std::map<std::string, uint64_t, std::less<>> by_key_ FLOE_GUARDED_BY(mutex_);
-  uint64_t next_node_ FLOE_GUARDED_BY(mutex_) = 2;  // 1 is the directory.
 };
 
 }  // namespace floe::cachemgr

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "cachemgr/channel/fuse/fuse_abi.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -95,6 +96,7 @@ Step FuseSession::Init(const FuseRequest& request, FuseReplyWriter writer) {
     LogError("fuse connection refused reason=\"{}\"", answer.error().message);
     return ErrorReply(request, writer, EPROTO);
   }
+  resend_granted_ = (answer->flags2 & (kFuseHasResend >> 32U)) != 0;
   return ReplyOf(writer.Struct(request.unique, *answer));
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -43,6 +44,9 @@ class FuseSession {
   /// `reply` has room for kFuseReplyBytes.
   Step Handle(std::span<const std::byte> message, std::span<std::byte> reply);
 
+  /// The kernel can hand what a dead process had taken to its successor (INIT was answered so).
+  [[nodiscard]] bool resend_granted() const { return resend_granted_.load(); }
+
   /// A LOOKUP of this name ends the reader thread that takes it.
   static constexpr const char* kLeaveName = "leave";
 
@@ -58,6 +62,7 @@ class FuseSession {
   static Step StatFileSystem(const FuseRequest& request, FuseReplyWriter writer);
 
   FuseNodes& nodes_;
+  std::atomic<bool> resend_granted_ = false;
 };
 
 /// Room for every reply but the data of a READ.

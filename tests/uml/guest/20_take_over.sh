@@ -1,18 +1,12 @@
 #!/bin/bash
-# kill -9 of the cache manager in the middle of reads: with somebody who keeps the device open, and without.
+# kill -9 of the cache manager in the middle of reads: with a keeper, which holds the device open, and without.
 . "$(dirname "$0")/lib.sh"
 
 start_registry
 start_link 10 2
 push_image "$DATA/oci" "$REG/corpus:7"
 floe index create "$REG/corpus:7" >/dev/null
-KEEPER=$(dirname "$0")/keep_cachefiles.py
-cachemgr_pid() { pgrep -f "^$BIN/floe-cachemgr --root $WORK/cachemgr "; }
-answers() { [ -n "$(cachemgr_pid)" ] && floe status --cachemgr "$CACHEMGR_SOCK"; }
-start_kept() {
-  spawn cachemgr python3 "$KEEPER" "$BIN/floe-cachemgr" --root "$WORK/cachemgr" --address "$CACHEMGR_SOCK" --channel cachefiles
-  wait_for "floe-cachemgr" 20 answers
-}
+start_next() { start_cachemgr --channel cachefiles; }
 inflight() { floe status --json --cachemgr "$CACHEMGR_SOCK" | grep -q '"reads_inflight": [1-9]'; }
 
 ten_kills() {
@@ -24,9 +18,9 @@ ten_kills() {
   done
   for i in $(seq 10); do
     wait_for "a pending read" 30 inflight
-    kill -KILL "$(cachemgr_pid)"
+    stop cachemgr KILL
     kills=$((kills + 1))
-    wait_for "the next cache manager" 20 answers
+    start_next
   done
   for reader in "${readers[@]}"; do wait_for "the end of a reader" 120 gone "$reader"; done
   echo "$kills kills"
@@ -41,8 +35,8 @@ ten_kills() {
 # The kernel has the cookies of the mount above open and says no more of them.
 mounts_after() {
   push_more
-  kill -KILL "$(cachemgr_pid)"
-  wait_for "the next cache manager" 20 answers
+  stop cachemgr KILL
+  start_next
   mount_image "$REG/corpus:7" again
   mount_image "$REG/more:1" more
   right_tree again
@@ -51,17 +45,14 @@ mounts_after() {
   for name in more again kept; do unmount_image "$name"; done
 }
 upgrade() {
-  local old
   push_pair
   mount_image "$LINK/pair:1" pair --plain-http
   cmp "$WORK/mnt/pair/near" "$WORK/tmp/near/near"
   link hold >/dev/null
   spawn reader cmp "$WORK/mnt/pair/far" "$WORK/tmp/far/far"
   wait_for "a pending read" 30 inflight
-  old=$(cachemgr_pid)
-  kill -TERM "$old"
-  wait_for "the old cache manager's end" 30 gone "$old"
-  wait_for "the next cache manager" 20 answers
+  stop cachemgr
+  start_next
   link release >/dev/null
   wait_for "the reader's end" 60 gone "$(pid_of reader)"
   cat "$WORK/log/reader.log"
@@ -73,7 +64,7 @@ upgrade() {
 no_holder() {
   local reader
   rm -rf "$WORK/cachemgr/cachefiles/cache"   # a cold start
-  start_cachemgr --channel cachefiles
+  start_cachemgr --channel cachefiles --keeper none
   mount_image "$LINK/corpus:7" alone --plain-http
   spawn reader bash -c "sha256sum '$WORK/mnt/alone/sizes/f5243003'"
   wait_for "a pending read" 30 inflight
@@ -85,13 +76,13 @@ no_holder() {
   drop_caches
   expect_failure 'Input/output error|No buffer space available' cat "$WORK/mnt/alone/sizes/random"
   umount "$WORK/mnt/alone"
-  start_cachemgr --channel cachefiles
+  start_cachemgr --channel cachefiles --keeper none
   unmount_image alone
 }
-start_kept
-check "killed ten times in the middle of reads, the device kept: every reader gets right bytes" ten_kills
+start_next
+check "killed ten times in the middle of reads, a keeper: every reader gets right bytes" ten_kills
 check "after a take-over the same image and one that shares its blobs can be mounted" mounts_after
-check "ended in order with a read pending, the device kept: the next one answers it" upgrade
+check "ended in order with a read pending, a keeper: the next one answers it" upgrade
 stop cachemgr
-check "killed with nobody who keeps the device: errors, never wrong bytes, and it unmounts" no_holder
+check "killed without a keeper: errors, never wrong bytes, and it unmounts" no_holder
 finish

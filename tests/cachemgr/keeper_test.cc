@@ -1,0 +1,168 @@
+#include "cachemgr/keeper/keeper.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "cachemgr/keeper/keeper_client.h"
+#include "cachemgr/keeper/own_cgroup.h"
+#include "tests/cachemgr/keeper_thread.h"
+#include "tests/support/result_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace floe::cachemgr {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using testing::KeeperThread;
+using ::testing::Key;
+using ::testing::UnorderedElementsAre;
+
+class KeeperTest : public ::testing::Test {
+ protected:
+  [[nodiscard]] std::filesystem::path address() const { return directory_ / "keeper.sock"; }
+  [[nodiscard]] std::unique_ptr<KeeperClient> Connect() const {
+    auto client = KeeperClient::Connect({.address = address(), .program = ""});
+    EXPECT_TRUE(client.has_value()) << client.error().ToString();
+    return std::move(*client);
+  }
+  // A file with this content, as a descriptor.
+  static UniqueFd Memory(const std::string& content) {
+    UniqueFd fd(::memfd_create("test", MFD_CLOEXEC));
+    EXPECT_TRUE(PwriteAll(fd.get(), std::as_bytes(std::span(content)), 0).has_value());
+    return fd;
+  }
+  static std::string Content(const UniqueFd& fd) {
+    std::string content(1, '\0');
+    EXPECT_TRUE(PreadAll(fd.get(), std::as_writable_bytes(std::span(content)), 0).has_value());
+    return content;
+  }
+
+  floe::testing::TempDir directory_;
+};
+
+TEST_F(KeeperTest, WhatOneManagerLeavesTheNextFinds) {
+  const KeeperThread keeper(address());
+  {
+    const auto first = Connect();
+    FLOE_ASSERT_OK(first->Keep("a", Memory("1").get()));
+    FLOE_ASSERT_OK(first->Keep("b", Memory("2").get()));
+    FLOE_ASSERT_OK(first->Keep("a", Memory("3").get()));
+  }
+  const auto second = Connect();
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto all, second->All());
+  ASSERT_THAT(all, UnorderedElementsAre(Key("a"), Key("b")));
+  EXPECT_EQ(Content(all.at("a")), "3");
+  EXPECT_EQ(Content(all.at("b")), "2");
+  EXPECT_EQ(::fcntl(all.at("a").get(), F_GETFD), FD_CLOEXEC);
+  FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd found, second->Find("b"));
+  EXPECT_EQ(Content(found), "2");
+  second->Release("a");
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto rest, second->All());
+  EXPECT_THAT(rest, ElementsAre(Key("b")));
+  EXPECT_EQ(second->Find("a").error().code, ErrorCode::kNotFound);
+  second->Release("b");
+}
+
+TEST_F(KeeperTest, ALostKeeperIsReplacedAndGetsEverythingAgain) {
+  std::unique_ptr<KeeperClient> client;
+  {
+    const KeeperThread keeper(address());
+    client = Connect();
+    FLOE_ASSERT_OK(client->Keep("a", Memory("1").get()));
+    // The thread may only end with nothing held: as a kill would have it, but for this line.
+    ASSERT_TRUE(Connect() != nullptr);
+    Connect()->Release("a");
+  }
+  EXPECT_EQ(client->Check().error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(client->Keep("b", Memory("2").get()).error().code, ErrorCode::kUnavailable);
+  const KeeperThread another(address());
+  FLOE_ASSERT_OK(client->Check());
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto all, client->All());
+  EXPECT_THAT(all, ElementsAre(Key("a")));
+  client->Release("a");
+}
+
+TEST_F(KeeperTest, ItStaysWhileItHoldsSomethingAndEndsThen) {
+  KeeperThread keeper(address());
+  const auto client = Connect();
+  FLOE_ASSERT_OK(client->Keep("a", Memory("1").get()));
+  keeper.AskToEnd();
+  FLOE_ASSERT_OK(client->Check());
+  client->Release("a");
+  keeper.Join();
+}
+
+TEST_F(KeeperTest, WhileNeededItEndsWithItsLastManager) {
+  KeeperThread keeper(address(), /*while_needed=*/true);
+  (void)Connect();
+  keeper.Join();
+}
+
+TEST_F(KeeperTest, NobodyAnswersAndNothingIsToBeStarted) {
+  FLOE_EXPECT_ERROR(KeeperClient::Connect({.address = address(), .program = ""}),
+                    ErrorCode::kUnavailable, "nobody answers on");
+  FLOE_EXPECT_ERROR(KeeperClient::Connect({.address = address(), .program = "/does/not/exist"}),
+                    ErrorCode::kNotFound, "start /does/not/exist");
+}
+
+TEST_F(KeeperTest, ASecondKeeperIsRefused) {
+  const KeeperThread keeper(address());
+  FLOE_EXPECT_ERROR(ListenOnUnixSocket(address()), ErrorCode::kFailedPrecondition,
+                    "another process answers on");
+}
+
+TEST_F(KeeperTest, ForeignWordsEndTheConnectionAndNothingElse) {
+  const KeeperThread keeper(address());
+  const auto client = Connect();
+  FLOE_ASSERT_OK(client->Keep("a", Memory("1").get()));
+  const auto says = [&](const std::string& words) {
+    auto socket = ConnectToUnixSocket(address());
+    EXPECT_TRUE(socket.has_value());
+    EXPECT_EQ(::send(socket->get(), words.data(), words.size(), 0), std::ssize(words));
+    std::array<char, 1> byte{};
+    return ::recv(socket->get(), byte.data(), byte.size(), 0);
+  };
+  EXPECT_EQ(says("x"), 0);
+  EXPECT_EQ(says(std::string(sizeof(KeeperMessage), '\xff')), 0);
+  EXPECT_EQ(says(std::string(4096, '\0')), 0);
+  auto socket = ConnectToUnixSocket(address());
+  ASSERT_TRUE(socket.has_value());
+  for (const uint32_t request : {2U, 4U, 99U}) {  // Keep without descriptor or name; unknown.
+    ASSERT_TRUE(SendKeeperPacket(socket->get(), {.request = request}, -1, 0));
+    const auto answer = ReceiveKeeperPacket(socket->get(), 0);
+    ASSERT_TRUE(answer.has_value());
+    EXPECT_NE(answer->message.error, 0) << request;
+  }
+  FLOE_ASSERT_OK(client->Check());
+  FLOE_EXPECT_ERROR(client->Keep(std::string(100, 'n'), 0), ErrorCode::kInvalidArgument,
+                    "too long");
+  client->Release("a");
+}
+
+TEST(CgroupRootsTest, HierarchiesWhereTheProcessIsNotInTheRoot) {
+  const std::string mountinfo =
+      "30 20 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755\n"
+      "31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+      "32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
+      "33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+      "34 30 0:30 /pod /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+  EXPECT_THAT(CgroupRoots("0::/a\n1:name=systemd:/b\n2:cpu,cpuacct:/c\n3:memory:/d\n", mountinfo),
+              ElementsAre("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd",
+                          "/sys/fs/cgroup/cpu,cpuacct"));
+  EXPECT_THAT(CgroupRoots("0::/\n2:cpu,cpuacct:/c\nrubbish\n", mountinfo),
+              ElementsAre("/sys/fs/cgroup/cpu,cpuacct"));
+  EXPECT_THAT(CgroupRoots("", ""), IsEmpty());
+}
+
+}  // namespace
+}  // namespace floe::cachemgr
