@@ -17,6 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kMarkerName = "complete";
+constexpr const char* kPresenceName = "presence";
+
 class DataFile final : public CacheFile {
  public:
   explicit DataFile(int fd) : fd_(fd) {}  // `fd` belongs to the BlobCache, which owns this too.
@@ -38,7 +41,6 @@ class DataFile final : public CacheFile {
 struct OpenedData {
   UniqueFd fd;
   uint64_t inode = 0;
-  bool started_anew = false;
 };
 
 bool IsFileAt(int fd, const fs::path& path) {
@@ -48,8 +50,20 @@ bool IsFileAt(int fd, const fs::path& path) {
          open.st_dev == named.st_dev && open.st_ino == named.st_ino;
 }
 
+// Durably: it must never stand beside another data file.
+Result<void> ForgetPresence(const fs::path& directory) {
+  bool found = false;
+  for (const char* name : {kMarkerName, kPresenceName}) {
+    std::error_code ignored;
+    found = fs::exists(directory / name, ignored) || found;
+    FLOE_RETURN_IF_ERROR(RemoveFile(directory / name));
+  }
+  return found ? SyncDirectory(directory) : Ok();
+}
+
 // The data file has the device's size from the start: nothing ever extends it.
-Result<OpenedData> OpenData(const fs::path& path, uint64_t size_bytes, UniqueFd held) {
+Result<OpenedData> OpenData(const fs::path& directory, uint64_t size_bytes, UniqueFd held) {
+  const fs::path path = directory / "data";
   OpenedData data;
   if (IsFileAt(held.get(), path)) {
     data.fd = std::move(held);
@@ -64,7 +78,7 @@ Result<OpenedData> OpenData(const fs::path& path, uint64_t size_bytes, UniqueFd 
   if (std::cmp_equal(status.st_size, size_bytes)) {
     return data;
   }
-  data.started_anew = true;
+  FLOE_RETURN_IF_ERROR(ForgetPresence(directory));
   if (::ftruncate(data.fd.get(), 0) != 0 ||
       ::ftruncate(data.fd.get(), static_cast<off_t>(size_bytes)) != 0) {
     return ErrnoError(errno, fmt::format("set the size of {}", path.native()));
@@ -88,11 +102,11 @@ Result<std::unique_ptr<BlobCache>> BlobCache::Open(const fs::path& directory,
                                                    const image::BlobMap& map,
                                                    const std::string& boot_id, UniqueFd held) {
   const uint64_t size_bytes = AlignUp(map.device_size_bytes(), kBlockBytes);
-  FLOE_ASSIGN_OR_RETURN(OpenedData data, OpenData(directory / "data", size_bytes, std::move(held)));
-  const fs::path marker_path = directory / "complete";
+  FLOE_ASSIGN_OR_RETURN(OpenedData data, OpenData(directory, size_bytes, std::move(held)));
+  const fs::path marker_path = directory / kMarkerName;
   bool complete = false;
   if (auto marker = ReadFile(marker_path); marker.has_value()) {
-    complete = !data.started_anew && *marker == CompleteMarker(map);
+    complete = *marker == CompleteMarker(map);
     if (!complete) {
       LogWarning("complete marker ignored key={}", map.key());
       FLOE_RETURN_IF_ERROR(RemoveFile(marker_path));
@@ -100,14 +114,11 @@ Result<std::unique_ptr<BlobCache>> BlobCache::Open(const fs::path& directory,
   }
   std::unique_ptr<PresenceFile> presence;
   if (!complete) {
-    if (data.started_anew) {
-      FLOE_RETURN_IF_ERROR(RemoveFile(directory / "presence"));
-    }
     FLOE_ASSIGN_OR_RETURN(
-        presence, PresenceFile::Open(directory / "presence", {.key = map.key(),
-                                                              .group_count = map.group_count(),
-                                                              .data_inode = data.inode,
-                                                              .boot_id = boot_id}));
+        presence, PresenceFile::Open(directory / kPresenceName, {.key = map.key(),
+                                                                 .group_count = map.group_count(),
+                                                                 .data_inode = data.inode,
+                                                                 .boot_id = boot_id}));
   }
   std::unique_ptr<BlobCache> cache(
       new BlobCache(directory, map, std::move(data.fd), std::move(presence)));
@@ -129,7 +140,7 @@ BlobCache::BlobCache(fs::path directory, const image::BlobMap& map, UniqueFd dat
   } else {
     StoreAll(std::vector<uint32_t>(words_.size(), UINT32_MAX));
   }
-  dirty_ = AllPresent();
+  dirty_ = AllPresent() || (presence_ != nullptr && presence_->has_unsynced());
 }
 
 void BlobCache::StoreAll(std::span<const uint32_t> words) {
@@ -324,6 +335,10 @@ Result<void> BlobCache::Checkpoint() {
   }
   auto persist = [&]() -> Result<void> {
     FLOE_RETURN_IF_ERROR(file->Sync());
+    if (!names_synced_) {
+      FLOE_RETURN_IF_ERROR(SyncDirectory(directory_));
+      names_synced_ = true;
+    }
     FLOE_RETURN_IF_ERROR(presence_->WriteSynced(words));
     return all_present ? MarkComplete() : Ok();
   };
@@ -336,7 +351,7 @@ Result<void> BlobCache::Checkpoint() {
 }
 
 Result<void> BlobCache::MarkComplete() {
-  FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory_ / "complete", CompleteMarker(map_)));
+  FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory_ / kMarkerName, CompleteMarker(map_)));
   complete_ = true;
   LogInfo("blob complete key={} blob={} bytes={}", map_.key(), map_.blob_digest().ToString(),
           map_.device_size_bytes());

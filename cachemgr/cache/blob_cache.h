@@ -100,6 +100,7 @@ class BlobCache {
   std::atomic<bool> complete_ = false;
 
   Mutex checkpoint_mutex_;  // One checkpoint at a time; taken before mutex_.
+  bool names_synced_ FLOE_GUARDED_BY(checkpoint_mutex_) = false;  // Of the files in directory_.
   // Held by fill workers for the write of one presence word; readers never take it.
   mutable Mutex mutex_;
   Target target_ FLOE_GUARDED_BY(mutex_);

@@ -27,7 +27,7 @@ constexpr uint64_t kSectionAlignment = 4096;
 constexpr uint64_t kSlotBytes = sizeof(uint64_t);
 constexpr uint64_t kCurrent = 0;
 constexpr uint64_t kSynced = 1;
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr std::array<char, 8> kMagic = {'F', 'L', 'O', 'E', 'P', 'R', 'E', 'S'};
 constexpr size_t kKeyBytes = 64;
 constexpr size_t kBootIdBytes = 40;
@@ -93,8 +93,12 @@ Result<std::unique_ptr<PresenceFile>> PresenceFile::Open(const std::filesystem::
                                                          const Identity& identity) {
   FLOE_ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT));
   const Header wanted = MakeHeader(identity);
+  // Words of a former data file fail their checks even under a header of this one: after a power
+  // cut the header may be there and the words' erasure not.
+  Identity of_any_boot = identity;
+  of_any_boot.boot_id.clear();
   uint64_t seed = 0;
-  std::memcpy(&seed, HeaderDigest(MakeHeader({.key = identity.key})).data(), sizeof(seed));
+  std::memcpy(&seed, HeaderDigest(MakeHeader(of_any_boot)).data(), sizeof(seed));
   const uint32_t word_count = (identity.group_count + kGroupsPerWord - 1) / kGroupsPerWord;
   std::unique_ptr<PresenceFile> file(new PresenceFile(std::move(fd), seed, word_count));
   const uint64_t file_bytes = file->SectionOffset(kSynced + 1);
@@ -117,8 +121,10 @@ Result<std::unique_ptr<PresenceFile>> PresenceFile::Open(const std::filesystem::
   if (usable) {
     file->words_ = file->ReadWords(kSynced);
     if (found.boot_id == wanted.boot_id) {
-      const std::vector<uint32_t> current = file->ReadWords(kCurrent);
-      std::ranges::transform(file->words_, current, file->words_.begin(), std::bit_or<>());
+      std::vector<uint32_t> current = file->ReadWords(kCurrent);
+      std::ranges::transform(file->words_, current, current.begin(), std::bit_or<>());
+      file->has_unsynced_ = current != file->words_;
+      file->words_ = std::move(current);
     }
   } else {
     // posix_fallocate: a later write of a word must not find the disk full.

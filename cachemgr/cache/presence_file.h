@@ -36,6 +36,8 @@ class PresenceFile {
 
   /// The bits that count, as of Open: bit g % 32 of word g / 32 is group g.
   [[nodiscard]] const std::vector<uint32_t>& words() const { return words_; }
+  /// Some of them only count for this boot so far.
+  [[nodiscard]] bool has_unsynced() const { return has_unsynced_; }
 
   /// Records whole words as current, starting at `first_word`. The data they stand for was written
   /// before.
@@ -55,6 +57,7 @@ class PresenceFile {
   const uint64_t seed_;
   const uint32_t word_count_;
   std::vector<uint32_t> words_;
+  bool has_unsynced_ = false;
 };
 
 inline constexpr uint32_t kGroupsPerWord = 32;

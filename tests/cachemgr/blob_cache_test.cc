@@ -51,6 +51,27 @@ TEST_F(BlobCacheTest, UnsyncedPresenceDoesNotOutliveTheBoot) {
   EXPECT_FALSE(blob_->cache().IsPresent({.offset = File(3).offset, .length = 512}));
 }
 
+TEST_F(BlobCacheTest, WhatAKilledProcessFilledIsMadeDurableByTheNext) {
+  Start(TestBlob::Make({}));
+  FLOE_ASSERT_OK(Read(kFirstBlock)->Get());
+  Reopen();
+  FLOE_ASSERT_OK(blob_->cache().Checkpoint());
+  Reopen("boot-2");
+  EXPECT_TRUE(blob_->cache().IsPresent(kFirstBlock));
+}
+
+TEST_F(BlobCacheTest, ADataFileThatStartsAnewHasNoPresenceBesideIt) {
+  Start(TestBlob::Make({}));
+  FLOE_ASSERT_OK(Read(test_blob_.WholeDevice())->Get());
+  FLOE_ASSERT_OK(blob_->cache().Checkpoint());
+  blob_.reset();
+  std::filesystem::resize_file(InCache("data"), 4096);
+  Reopen();
+  EXPECT_FALSE(blob_->cache().complete());
+  EXPECT_FALSE(blob_->cache().IsPresent(kFirstBlock));
+  EXPECT_FALSE(std::filesystem::exists(InCache("complete")));
+}
+
 TEST_F(BlobCacheTest, DataWithoutPresenceIsAbsent) {
   Start(TestBlob::Make({}));
   // Killed after the data was written and before presence was.
