@@ -29,7 +29,8 @@ struct Arguments {
   std::string keeper;
 };
 
-// Each blob holds two descriptors, each FUSE file of a mount one.
+// Each blob holds up to three descriptors (its own, the channel's, one for the keeper), each FUSE
+// file of a mount one.
 void RaiseDescriptorLimit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {

@@ -1,15 +1,19 @@
 #include "cachemgr/manager.h"
 
+#include <sys/stat.h>
+
 #include <array>
+#include <cerrno>
 #include <map>
 #include <random>
 #include <span>
 #include <utility>
 
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/thread_name.h"
-#include "cachemgr/channel/fanotify/fanotify_channel.h"
+#include "cachemgr/replace_file.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -25,21 +29,63 @@ std::string RandomInstance() {
   return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
+// Names of different roots differ.
+Result<std::string> KeeperSpace(const std::filesystem::path& root) {
+  struct stat status{};
+  if (::stat(root.c_str(), &status) != 0) {
+    return ErrnoError(errno, root.native());
+  }
+  return fmt::format("{:x}:{:x}/", status.st_dev, status.st_ino);
+}
+
+// A keeper that another configuration named, and that has what mounts of this root need: their
+// reads would wait for ever.
+Result<void> CheckFormerKeeper(const std::filesystem::path& file,
+                               const KeeperClient::Options& keeper) {
+  const auto former = ReadFile(file);
+  if (!former || *former == keeper.address.native()) {
+    return Ok();
+  }
+  auto client = KeeperClient::Connect({.address = *former, .space = keeper.space});
+  if (!client) {
+    return client.error().code == ErrorCode::kNotFound ? Ok() : Result<void>(client.error());
+  }
+  FLOE_ASSIGN_OR_RETURN(const auto held, (*client)->All());
+  if (held.empty()) {
+    return Ok();
+  }
+  return FailedPrecondition(
+      "the keeper at {} holds descriptors of mounts of this root: use it (--keeper), or unmount "
+      "them first",
+      *former);
+}
+
 // A manager without keeper serves all the same; its end disturbs what runs.
-Inheritance InheritFor(const ManagerOptions& options, const std::filesystem::path& root) {
-  if (options.keeper_address == "none") {
-    return {};
+Result<Inheritance> InheritFor(const ManagerOptions& options, const std::filesystem::path& root) {
+  KeeperClient::Options keeper;
+  FLOE_ASSIGN_OR_RETURN(keeper.space, KeeperSpace(root));
+  if (options.keeper_address != "none") {
+    keeper.address = options.keeper_address.empty() ? root / "keeper.sock"
+                                                    : std::filesystem::path(options.keeper_address);
+    keeper.program = options.keeper_program;
   }
-  const std::filesystem::path address = options.keeper_address.empty()
-                                            ? root / "keeper.sock"
-                                            : std::filesystem::path(options.keeper_address);
-  auto inheritance = Inherit(address, options.keeper_program);
-  if (!inheritance) {
-    LogWarning("no keeper: the end of this process disturbs running containers reason=\"{}\"",
-               inheritance.error().message);
-    return {};
+  const std::filesystem::path file = root / "keeper";
+  FLOE_RETURN_IF_ERROR(CheckFormerKeeper(file, keeper));
+  if (keeper.address.empty()) {
+    FLOE_RETURN_IF_ERROR(RemoveFile(file));
+    return Inheritance{};
   }
-  return std::move(*inheritance);
+  auto inheritance = Inherit(keeper);
+  if (inheritance) {
+    FLOE_RETURN_IF_ERROR(ReplaceFile(file, keeper.address.native()));
+    return inheritance;
+  }
+  if (inheritance.error().code != ErrorCode::kNotFound) {
+    return inheritance.error();  // What it holds must not be left alone.
+  }
+  LogWarning("no keeper: the end of this process disturbs running containers reason=\"{}\"",
+             inheritance.error().message);
+  return Inheritance{};
 }
 
 }  // namespace
@@ -52,7 +98,7 @@ Result<std::unique_ptr<Manager>> Manager::Create(const ManagerOptions& options,
   }
   FLOE_ASSIGN_OR_RETURN(RootDirectory root, OpenRootDirectory(options.root));
   FLOE_ASSIGN_OR_RETURN(std::string boot_id, CurrentBootId());
-  Inheritance inheritance = InheritFor(options, root.path);
+  FLOE_ASSIGN_OR_RETURN(Inheritance inheritance, InheritFor(options, root.path));
   std::unique_ptr<Manager> manager(new Manager(options, std::move(root), std::move(boot_id),
                                                RandomInstance(), std::move(inheritance),
                                                std::move(clients), clock));
@@ -87,17 +133,18 @@ void Manager::TakeOver() {
   std::vector<OnDemandChannel*> taken_over;
   if (inheritance_.keeper != nullptr) {
     taken_over = channels_.TakeOver(inheritance_);
-    std::map<std::string, UniqueFd> data_files;
-    constexpr std::string_view kPrefix = FanotifyChannel::kBlobPrefix;
-    for (auto& [name, fd] : inheritance_.held) {
-      if (name.starts_with(kPrefix)) {
-        data_files[name.substr(kPrefix.size())] = std::move(fd);
-      }
-    }
-    inheritance_.held.clear();
-    blobs_.UseHeld(std::move(data_files));
+    blobs_.UseHeld(std::exchange(inheritance_.data_files, {}));
   }
   mounts_.Adopt(taken_over);
+  if (!mounts_.has_unwatched()) {
+    channels_.DenyAbandoned();
+  }
+  const std::set<std::string> needed = mounts_.KeysInUse();
+  for (const auto& [key, fd] : blobs_.TakeUnopened()) {
+    if (!needed.contains(key)) {
+      channels_.Forget(key, fd.get());
+    }
+  }
   for (OnDemandChannel* channel : taken_over) {
     channel->Resume();
   }
@@ -158,11 +205,10 @@ std::string Manager::KeeperState() const {
 
 void Manager::CheckpointAll() {
   for (const auto& blob : blobs_.Opened()) {
-    const bool was_complete = blob->cache().complete();
     if (auto done = blob->cache().Checkpoint(); !done && checkpoint_failures_.Take()) {
       LogError("checkpoint failed key={} reason=\"{}\"", blob->map().key(), done.error().message);
     }
-    if (!was_complete && blob->cache().complete()) {
+    if (blob->cache().complete() && told_complete_.insert(blob->map().key()).second) {
       mounts_.BlobCompleted(blob->map().key());
     }
   }
@@ -171,7 +217,7 @@ void Manager::CheckpointAll() {
 std::vector<BlobStatus> Manager::Blobs() {
   std::map<std::string, uint32_t> users;
   for (const MountStatus& mount : mounts_.List()) {
-    if (mount.live || mount.lost || mount.detached) {
+    if (mount.live || mount.record.lost || mount.detached) {
       for (const std::string& key : mount.record.keys) {
         ++users[key];
       }

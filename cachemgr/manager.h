@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -84,7 +85,7 @@ class Manager {
   void TakeOver();
   void CheckKeeper();
   void RunMaintenance();
-  void CheckpointAll();
+  void CheckpointAll();  ///< On the maintenance thread, and after its end.
 
   const ManagerOptions options_;
   RootDirectory root_;
@@ -97,6 +98,7 @@ class Manager {
   Channels channels_;  // Destroyed before the filler: its readers ask it for more until then.
   MountTable mounts_;
   LogBudget checkpoint_failures_;
+  std::set<std::string> told_complete_;  ///< Keys that the channels know; of CheckpointAll.
 
   Mutex mutex_;
   CondVar wake_;

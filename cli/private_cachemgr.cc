@@ -7,7 +7,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/unix_socket.h"
 #include "client/cachemgr_client.h"
 
 namespace floe::cli {
@@ -104,17 +104,7 @@ int PidfdSendSignal(int pidfd, int signal) {
 
 /// The process that listens on a Unix socket, as the kernel knows it; NotFound when none does.
 Result<UniqueFd> ListeningProcess(const std::string& address) {
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  if (address.size() >= sizeof(name.sun_path)) {
-    return InvalidArgument("{}: longer than a socket's name may be", address);
-  }
-  std::memcpy(name.sun_path, address.c_str(), address.size() + 1);
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the socket interface wants it.
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) {
-    return NotFound("nobody listens on {}", address);
-  }
+  FLOE_ASSIGN_OR_RETURN(const UniqueFd socket, ConnectToUnixSocket(address, SOCK_STREAM));
   ucred peer{};
   socklen_t length = sizeof(peer);
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {

@@ -32,6 +32,11 @@ void BlobStore::UseHeld(std::map<std::string, UniqueFd> held) {
   held_ = std::move(held);
 }
 
+std::map<std::string, UniqueFd> BlobStore::TakeUnopened() {
+  const MutexLock lock(mutex_);
+  return std::exchange(held_, {});
+}
+
 std::shared_ptr<Blob> BlobStore::Find(const std::string& key) const {
   const MutexLock lock(mutex_);
   auto found = blobs_.find(key);

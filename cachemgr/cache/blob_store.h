@@ -36,6 +36,8 @@ class BlobStore {
   /// Data files, by device key, that a former process had opened and may have marked: such a file
   /// must not be opened by its path (FanotifyChannel). Before the first blob is opened.
   void UseHeld(std::map<std::string, UniqueFd> held);
+  /// Those of them whose blobs nobody has opened yet.
+  std::map<std::string, UniqueFd> TakeUnopened();
 
   /// The blob of a request, registered if it was not known. InvalidArgument: the BlobMap is none,
   /// or not the one its key names.

@@ -88,7 +88,7 @@ bool Keeper::Serve(int connection) {
   KeeperMessage answer = asked->message;
   int fd = -1;
   answer.error = Answer(*asked, answer, fd);
-  answer.count = static_cast<uint32_t>(held_);
+  answer.changes = changes_;
   return SendKeeperPacket(connection, answer, fd, MSG_DONTWAIT);
 }
 
@@ -126,7 +126,7 @@ int Keeper::Keep(std::string_view name, UniqueFd fd) {
     return EINVAL;
   }
   const size_t index = Find(name);
-  if (index == kCapacity) {
+  if (index == std::min(options_.capacity, kCapacity)) {
     return ENOSPC;
   }
   Entry& entry = entries_[index];
@@ -138,6 +138,7 @@ int Keeper::Keep(std::string_view name, UniqueFd fd) {
     ::close(entry.fd);
   }
   entry.fd = fd.Release();
+  ++changes_;
   return 0;
 }
 
@@ -152,6 +153,7 @@ size_t Keeper::Find(std::string_view name) const {
 void Keeper::Release(size_t index) {
   ::close(entries_[index].fd);
   --held_;
+  ++changes_;
   entries_[index] = entries_[held_];
 }
 

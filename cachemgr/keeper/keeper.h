@@ -16,10 +16,15 @@ namespace floe::cachemgr {
 /// constructor. Serves peers of `uid` alone (SO_PEERCRED).
 class Keeper {
  public:
+  static constexpr size_t kCapacity = 16384;
+  static constexpr size_t kConnections = 16;
+
   struct Options {
     uid_t uid = 0;
     /// Ends as soon as nothing is held and nobody is connected, once somebody was.
     bool while_needed = false;
+    /// Descriptors held at most: what the process may open, but for its connections.
+    size_t capacity = kCapacity;
   };
   /// `listener`: a listening SOCK_SEQPACKET socket. `signals`: a signalfd of those that ask for the
   /// end.
@@ -33,9 +38,6 @@ class Keeper {
   void Run();
 
   [[nodiscard]] size_t held() const { return held_; }
-
-  static constexpr size_t kCapacity = 16384;
-  static constexpr size_t kConnections = 16;
 
  private:
   struct Entry {
@@ -60,6 +62,7 @@ class Keeper {
   bool was_connected_ = false;
   bool asked_to_end_ = false;
   size_t held_ = 0;
+  uint32_t changes_ = 0;
   std::array<Entry, kCapacity> entries_ = {};  ///< The first `held_` of them.
 };
 

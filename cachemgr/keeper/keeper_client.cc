@@ -3,23 +3,25 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
-#include "cachemgr/keeper/unix_socket.h"
+#include "base/unix_socket.h"
 
 namespace floe::cachemgr {
 namespace {
 
 // It answers from memory; one that does not is stopped or gone.
-constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};
+constexpr std::chrono::seconds kPatience{5};
 
 // Returns once it listens. Its children, if the manager dies now, are nobody's.
 Result<void> StartKeeper(const std::string& program, const std::string& address) {
@@ -33,7 +35,7 @@ Result<void> StartKeeper(const std::string& program, const std::string& address)
   if (const int error =
           ::posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments.data(), environ);
       error != 0) {
-    return ErrnoError(error, fmt::format("start {}", program));
+    return NotFound("{}", ErrnoError(error, fmt::format("start {}", program)).message);
   }
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
@@ -42,7 +44,7 @@ Result<void> StartKeeper(const std::string& program, const std::string& address)
     }
   }
   if (status != 0) {
-    return Unavailable("{} ended with status {}", program, status);
+    return NotFound("{} ended with status {}", program, status);
   }
   LogInfo("keeper started program={} address={}", program, address);
   return Ok();
@@ -62,18 +64,17 @@ Result<void> KeeperClient::ConnectLocked() {
   constexpr int kAttempts = 3;
   Result<void> outcome = Ok();
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    auto socket = ConnectToUnixSocket(options_.address);
+    auto socket = ConnectToUnixSocket(options_.address, SOCK_SEQPACKET, kPatience);
     if (!socket && socket.error().code == ErrorCode::kNotFound && !options_.program.empty()) {
       FLOE_RETURN_IF_ERROR(StartKeeper(options_.program, options_.address));
-      socket = ConnectToUnixSocket(options_.address);
+      socket = ConnectToUnixSocket(options_.address, SOCK_SEQPACKET, kPatience);
     }
     if (!socket) {
-      return Unavailable("keeper: {}", socket.error().message);
+      return socket.error().code == ErrorCode::kNotFound
+                 ? NotFound("keeper: {}", socket.error().message)
+                 : Unavailable("keeper: {}", socket.error().message);
     }
     socket_ = std::move(*socket);
-    for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
-      (void)::setsockopt(socket_.get(), SOL_SOCKET, option, &kPatience, sizeof(kPatience));
-    }
     const auto answered = Ask(KeeperRequest::kHello, "", 0, -1);
     if (answered) {
       return Ok();
@@ -86,7 +87,7 @@ Result<void> KeeperClient::ConnectLocked() {
 Result<KeeperPacket> KeeperClient::Ask(KeeperRequest request, const std::string& name,
                                        uint32_t index, int fd) {
   KeeperMessage message{.request = static_cast<uint32_t>(request), .index = index};
-  if (!name.empty() && !message.set_name(name)) {
+  if (!name.empty() && !message.set_name(options_.space + name)) {
     return InvalidArgument("keeper: the name {} is too long", name);
   }
   if (!socket_.valid()) {
@@ -116,18 +117,43 @@ Result<UniqueFd> KeeperClient::Find(const std::string& name) {
   return std::move(answer.fd);
 }
 
-Result<std::map<std::string, UniqueFd>> KeeperClient::All() {
-  const MutexLock lock(mutex_);
-  std::map<std::string, UniqueFd> all;
+Result<std::optional<std::map<std::string, UniqueFd>>> KeeperClient::TryAll() {
+  std::optional<std::map<std::string, UniqueFd>> all(std::in_place);
+  FLOE_ASSIGN_OR_RETURN(const KeeperPacket first, Ask(KeeperRequest::kHello, "", 0, -1));
   for (uint32_t index = 0;; ++index) {
     auto answer = Ask(KeeperRequest::kAt, "", index, -1);
     if (!answer) {
-      return answer.error().code == ErrorCode::kNotFound
-                 ? Result<std::map<std::string, UniqueFd>>(std::move(all))
-                 : answer.error();
+      if (answer.error().code != ErrorCode::kNotFound) {
+        return answer.error();
+      }
+      break;
     }
-    all[std::string(answer->message.name())] = std::move(answer->fd);
+    const std::string_view name = answer->message.name();
+    if (name.starts_with(options_.space)) {
+      (*all)[std::string(name.substr(options_.space.size()))] = std::move(answer->fd);
+    }
   }
+  FLOE_ASSIGN_OR_RETURN(const KeeperPacket last, Ask(KeeperRequest::kHello, "", 0, -1));
+  if (first.message.changes != last.message.changes) {
+    all.reset();
+  }
+  return all;
+}
+
+Result<std::map<std::string, UniqueFd>> KeeperClient::All() {
+  const MutexLock lock(mutex_);
+  std::optional<std::map<std::string, UniqueFd>> all;
+  while (!all) {  // Its other clients change it when something is mounted: rarely.
+    FLOE_ASSIGN_OR_RETURN(all, TryAll());
+  }
+  for (const auto& [name, fd] : *all) {
+    UniqueFd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!copy.valid()) {
+      return ErrnoError(errno, fmt::format("copy of {} for the keeper", name));
+    }
+    kept_[name] = std::move(copy);
+  }
+  return std::move(*all);
 }
 
 Result<void> KeeperClient::Keep(const std::string& name, int fd) {
@@ -151,24 +177,24 @@ void KeeperClient::Release(const std::string& name) {
 
 Result<void> KeeperClient::Check() {
   const MutexLock lock(mutex_);
-  if (Ask(KeeperRequest::kHello, "", 0, -1)) {
+  if (!Ask(KeeperRequest::kHello, "", 0, -1)) {
+    has_all_ = false;
+    FLOE_RETURN_IF_ERROR(ConnectLocked());
+  }
+  if (has_all_) {
     return Ok();
   }
-  FLOE_RETURN_IF_ERROR(ConnectLocked());
   for (const auto& [name, fd] : kept_) {
     FLOE_RETURN_IF_ERROR(Ask(KeeperRequest::kKeep, name, 0, fd.get()));
   }
-  LogError("the keeper was lost; another holds descriptors={}", kept_.size());
+  has_all_ = true;
+  LogError("the keeper was lost, or the line to it; it holds descriptors={} again", kept_.size());
   return Ok();
 }
 
-Result<void> KeeperClient::MoveAbove(int lowest) {
+Result<void> KeeperClient::Move(const std::function<Result<UniqueFd>(int)>& copy) {
   const MutexLock lock(mutex_);
-  UniqueFd moved(::fcntl(socket_.get(), F_DUPFD_CLOEXEC, lowest));
-  if (!moved.valid()) {
-    return ErrnoError(errno, "move the keeper's line");
-  }
-  socket_ = std::move(moved);
+  FLOE_ASSIGN_OR_RETURN(socket_, copy(socket_.get()));
   return Ok();
 }
 

@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace floe::cachemgr {
 namespace {
 
-// Room for one descriptor, aligned as cmsg(3) wants it.
+// Room for one descriptor, aligned as cmsg(3) wants it; its padding may bring another.
 struct alignas(cmsghdr) Control {
   std::array<char, CMSG_SPACE(sizeof(int))> bytes = {};
 };
@@ -19,11 +20,14 @@ struct alignas(cmsghdr) Control {
 UniqueFd TakeDescriptor(msghdr& header) {
   UniqueFd taken;
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
-    if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS &&
-        part->cmsg_len == CMSG_LEN(sizeof(int))) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(part), sizeof(fd));
-      taken.Reset(fd);
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+      continue;
+    }
+    for (size_t at = CMSG_LEN(0); at + sizeof(int) <= part->cmsg_len; at += sizeof(int)) {
+      UniqueFd fd(*reinterpret_cast<const int*>(reinterpret_cast<const std::byte*>(part) + at));
+      if (!taken.valid()) {
+        taken = std::move(fd);
+      }
     }
   }
   return taken;

@@ -18,7 +18,7 @@ namespace floe::cachemgr {
 inline constexpr uint32_t kKeeperVersion = 1;
 
 enum class KeeperRequest : uint32_t {
-  kHello = 1,    ///< Is somebody there? Answers how many descriptors are held.
+  kHello = 1,    ///< Is somebody there?
   kKeep = 2,     ///< Holds the descriptor beside it under `name`, in place of what had it.
   kRelease = 3,  ///< Closes what has `name`; nothing is fine.
   kFind = 4,     ///< Answers a copy of what has `name`.
@@ -30,15 +30,15 @@ struct KeeperMessage {
   uint32_t version = kKeeperVersion;
   uint32_t request = 0;
   uint32_t index = 0;
-  uint32_t count = 0;                ///< Answers: descriptors held.
-  int32_t error = 0;                 ///< Answers: an errno, or 0.
-  std::array<char, 76> name_z = {};  ///< Ends with NUL.
+  uint32_t changes = 0;               ///< Answers: how often anything was kept or released so far.
+  int32_t error = 0;                  ///< Answers: an errno, or 0.
+  std::array<char, 140> name_z = {};  ///< Ends with NUL.
 
   [[nodiscard]] std::string_view name() const;
   /// False when it is empty or too long.
   bool set_name(std::string_view name);
 };
-static_assert(sizeof(KeeperMessage) == 96 && std::is_trivially_copyable_v<KeeperMessage>);
+static_assert(sizeof(KeeperMessage) == 160 && std::is_trivially_copyable_v<KeeperMessage>);
 
 struct KeeperPacket {
   KeeperMessage message = {};

@@ -2,9 +2,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -18,9 +20,9 @@
 #include <CLI/CLI.hpp>
 
 #include "base/file.h"
+#include "base/unix_socket.h"
 #include "cachemgr/keeper/keeper.h"
 #include "cachemgr/keeper/own_cgroup.h"
-#include "cachemgr/keeper/unix_socket.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -31,12 +33,16 @@ struct Arguments {
   bool while_needed = false;
 };
 
-void RaiseDescriptorLimit() {
+// How many may be held: the rest is for connections and what comes with a packet.
+size_t RaiseDescriptorLimit() {
+  constexpr size_t kOthers = Keeper::kConnections + 16;
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    (void)::setrlimit(RLIMIT_NOFILE, &limit);
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return 0;
   }
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+  return std::max<size_t>(limit.rlim_cur, kOthers) - kOthers;
 }
 
 // The last to be killed when memory is short: with it, images that run would go.
@@ -93,17 +99,18 @@ Result<UniqueFd> Detach() {
 
 Result<void> Run(const Arguments& arguments) {
   CloseInherited();
-  FLOE_ASSIGN_OR_RETURN(UniqueFd listener, ListenOnUnixSocket(arguments.address));
+  FLOE_ASSIGN_OR_RETURN(UniqueFd listener, ListenOnUnixSocket(arguments.address, SOCK_SEQPACKET));
   OwnCgroup cgroup;
   UniqueFd parent;
   if (arguments.detach) {
     FLOE_ASSIGN_OR_RETURN(parent, Detach());
     cgroup = OwnCgroup::Enter("floe-keeper-" + std::to_string(::getpid()));
   }
-  RaiseDescriptorLimit();
+  const size_t capacity = RaiseDescriptorLimit();
   const auto keeper = std::make_unique<Keeper>(
       std::move(listener), EndSignals(),
-      Keeper::Options{.uid = ::geteuid(), .while_needed = arguments.while_needed});
+      Keeper::Options{
+          .uid = ::geteuid(), .while_needed = arguments.while_needed, .capacity = capacity});
   AskToBeSpared();
   parent.Reset();
   keeper->Run();

@@ -1,7 +1,9 @@
 #include "cachemgr/mounts/channels.h"
 
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -28,6 +30,8 @@ constexpr const char* kFuse = "fuse";
 constexpr const char* kFuseLoop = "fuse-loop";
 constexpr const char* kFanotify = "fanotify";
 constexpr const char* kCachefiles = "cachefiles";
+constexpr std::string_view kAbandoned = "fanotify:abandoned-";
+
 Result<void> TryFuse(Attachment attachment, const std::filesystem::path& scratch) {
   FLOE_ASSIGN_OR_RETURN(const auto channel, FuseChannel::Create({.attachment = attachment}));
   return channel->Probe(scratch);
@@ -211,9 +215,20 @@ Result<std::unique_ptr<OnDemandChannel>> Channels::Make(const std::string& name)
   return std::move(probed_cachefiles_);
 }
 
+std::string Channels::Compatible(const std::string& name) {
+  for (const auto& [used, channel] : channels_) {
+    if ((used == kCachefiles) != (name == kCachefiles)) {
+      LogInfo("channel {} stays in use, until no mount needs it and this process ends", used);
+      return used;
+    }
+  }
+  return name;
+}
+
 Result<OnDemandChannel*> Channels::OnDemand() {
   const MutexLock lock(mutex_);
-  FLOE_ASSIGN_OR_RETURN(const std::string name, Choose());
+  FLOE_ASSIGN_OR_RETURN(std::string name, Choose());
+  name = Compatible(name);
   auto known = channels_.find(name);
   if (known == channels_.end()) {
     FLOE_ASSIGN_OR_RETURN(auto made, Make(name));
@@ -237,10 +252,8 @@ Result<std::unique_ptr<OnDemandChannel>> Channels::Inherited(const std::string& 
     }
     FanotifyChannel::Former former{.group = inheritance.Take(FanotifyChannel::kGroupName),
                                    .journal = std::move(inheritance.journal)};
-    for (const auto& [held, fd] : inheritance.held) {
-      if (held.starts_with(FanotifyChannel::kBlobPrefix)) {
-        former.keys.push_back(held.substr(FanotifyChannel::kBlobPrefix.size()));
-      }
+    for (const auto& [key, fd] : inheritance.data_files) {
+      former.keys.push_back(key);
     }
     return FanotifyChannel::TakeOver({.readers = options_.readers, .keeper = options_.keeper},
                                      std::move(former));
@@ -267,6 +280,10 @@ std::vector<OnDemandChannel*> Channels::TakeOver(Inheritance& inheritance) {
     if (std::ranges::none_of(needed, is_held)) {
       continue;
     }
+    UniqueFd group;  // A copy: it must not be let go of when it cannot be taken over.
+    if (name == kFanotify) {
+      group.Reset(::fcntl(inheritance.held.at(needed.front()).get(), F_DUPFD_CLOEXEC, 0));
+    }
     // A process that died while it handed them to the keeper had not mounted anything yet.
     auto channel = std::ranges::all_of(needed, is_held)
                        ? Inherited(name, inheritance)
@@ -279,16 +296,52 @@ std::vector<OnDemandChannel*> Channels::TakeOver(Inheritance& inheritance) {
     }
     LogError("not taken over channel={} reason=\"{}\"", name, channel.error().message);
     for (const std::string& one : needed) {
-      const UniqueFd fd = inheritance.Take(one);
-      // Its readers wait for ever, and must be killed; without its last holder they would see
-      // holes.
-      if (one == FanotifyChannel::kGroupName && fd.valid()) {
-        (void)options_.keeper->Keep("fanotify:abandoned", fd.get());
+      if (one == FanotifyChannel::kGroupName) {
+        Abandon(one, std::move(group));
+      } else {
+        (void)inheritance.Take(one);
+        options_.keeper->Release(one);
       }
-      options_.keeper->Release(one);
     }
   }
+  for (auto& [name, fd] : inheritance.held) {
+    if (name.starts_with(kAbandoned)) {
+      abandoned_[name] = std::move(fd);
+    }
+  }
+  inheritance.held.clear();
   return taken;
+}
+
+// Under a name of its own: what has the group's name gives way to the next one.
+void Channels::Abandon(const std::string& name, UniqueFd group) {
+  if (!group.valid()) {
+    return;
+  }
+  const std::string aside = fmt::format("{}{}", kAbandoned, ::getpid());
+  if (auto kept = options_.keeper->Keep(aside, group.get()); !kept) {
+    LogError("a lost group is only held by this process reason=\"{}\"", kept.error().message);
+  }
+  options_.keeper->Release(name);
+  abandoned_[aside] = std::move(group);
+}
+
+void Channels::Forget(const std::string& key, int data_fd) {
+  const MutexLock lock(mutex_);
+  if (const auto used = channels_.find(kFanotify); used != channels_.end()) {
+    used->second->Forget(key, data_fd);
+  } else {
+    options_.keeper->Release(std::string(FanotifyChannel::kBlobPrefix) + key);
+  }
+}
+
+void Channels::DenyAbandoned() {
+  const MutexLock lock(mutex_);
+  for (auto& [name, group] : abandoned_) {
+    FanotifyChannel::DenyAll(std::move(group));
+    options_.keeper->Release(name);
+  }
+  abandoned_.clear();
 }
 
 std::vector<std::string> Channels::HandOver(const std::vector<std::string>& needed) {

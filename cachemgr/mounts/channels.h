@@ -45,8 +45,13 @@ class Channels {
   /// For mounts of complete blobs only.
   Result<Attachment> Plain();
   /// The channels that a former process had in use, whatever is configured now. What cannot be
-  /// taken over is logged, and withdrawn from the keeper. Before anything else.
+  /// taken over is logged, and withdrawn from the keeper, but for fanotify groups: those watch on,
+  /// and nobody answers them. Before anything else.
   std::vector<OnDemandChannel*> TakeOver(Inheritance& inheritance);
+  /// After every file of such groups is watched by another: what waits in them fails.
+  void DenyAbandoned();
+  /// A device that a former process had marked (fanotify), and that no mount needs any more.
+  void Forget(const std::string& key, int data_fd);
   /// At the end: the channels that leave their mounts to the next process, of those named in
   /// `needed`.
   std::vector<std::string> HandOver(const std::vector<std::string>& needed);
@@ -58,9 +63,12 @@ class Channels {
 
  private:
   Result<std::string> Choose() FLOE_REQUIRES(mutex_);
+  /// The one in use that `name` cannot stand beside, or `name`: a blob is in one cache file.
+  std::string Compatible(const std::string& name) FLOE_REQUIRES(mutex_);
   Result<std::unique_ptr<OnDemandChannel>> Make(const std::string& name) FLOE_REQUIRES(mutex_);
   Result<std::unique_ptr<OnDemandChannel>> Inherited(const std::string& name,
                                                      Inheritance& inheritance);
+  void Abandon(const std::string& name, UniqueFd group) FLOE_REQUIRES(mutex_);
   Result<Attachment> PlainLocked() FLOE_REQUIRES(mutex_);
   Result<void> TryCachefiles(const std::filesystem::path& scratch) FLOE_REQUIRES(mutex_);
   /// The choice of this name, or none, stands by configuration and kernel.
@@ -77,6 +85,8 @@ class Channels {
   /// /dev/cachefiles has one opener and one directory: what was probed is what serves.
   std::unique_ptr<CachefilesChannel> probed_cachefiles_ FLOE_GUARDED_BY(mutex_);
   std::map<std::string, std::unique_ptr<OnDemandChannel>> channels_ FLOE_GUARDED_BY(mutex_);
+  /// Groups that could not be taken over, by the keeper's names for them.
+  std::map<std::string, UniqueFd> abandoned_ FLOE_GUARDED_BY(mutex_);
 };
 
 /// True for the names that --channel takes: auto, fuse, fuse-loop, fanotify, cachefiles.

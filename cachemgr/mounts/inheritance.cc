@@ -1,8 +1,5 @@
 #include "cachemgr/mounts/inheritance.h"
 
-#include <fcntl.h>
-
-#include <cerrno>
 #include <utility>
 
 #include "base/log.h"
@@ -14,13 +11,10 @@ namespace {
 // Nothing of this process may get the number of a journaled event, nor stand in its place.
 Result<std::unique_ptr<FanotifyJournal>> OpenJournal(KeeperClient& keeper, UniqueFd memfd) {
   FLOE_ASSIGN_OR_RETURN(auto journal, FanotifyJournal::Open(std::move(memfd)));
-  if (const int lowest = journal->LowestFreeNumber(); lowest > 0) {
-    UniqueFd moved(::fcntl(journal->memfd(), F_DUPFD_CLOEXEC, lowest));
-    if (!moved.valid()) {
-      return ErrnoError(errno, "move the fanotify journal");
-    }
+  if (!journal->inherited().empty()) {
+    FLOE_ASSIGN_OR_RETURN(UniqueFd moved, journal->CopyAside(journal->memfd()));
     FLOE_ASSIGN_OR_RETURN(journal, FanotifyJournal::Open(std::move(moved)));
-    FLOE_RETURN_IF_ERROR(keeper.MoveAbove(lowest));
+    FLOE_RETURN_IF_ERROR(keeper.Move([&](int fd) { return journal->CopyAside(fd); }));
     FLOE_RETURN_IF_ERROR(journal->OccupyNumbers());
   }
   return journal;
@@ -38,11 +32,9 @@ UniqueFd Inheritance::Take(const std::string& name) {
   return fd;
 }
 
-Result<Inheritance> Inherit(const std::filesystem::path& address,
-                            const std::filesystem::path& program) {
+Result<Inheritance> Inherit(const KeeperClient::Options& options) {
   Inheritance inheritance;
-  FLOE_ASSIGN_OR_RETURN(inheritance.keeper,
-                        KeeperClient::Connect({.address = address, .program = program}));
+  FLOE_ASSIGN_OR_RETURN(inheritance.keeper, KeeperClient::Connect(options));
   auto memfd = inheritance.keeper->Find(FanotifyChannel::kJournalName);
   if (memfd) {
     auto journal = OpenJournal(*inheritance.keeper, std::move(*memfd));
@@ -57,6 +49,14 @@ Result<Inheritance> Inherit(const std::filesystem::path& address,
   }
   FLOE_ASSIGN_OR_RETURN(inheritance.held, inheritance.keeper->All());
   (void)inheritance.Take(FanotifyChannel::kJournalName);
+  constexpr std::string_view kPrefix = FanotifyChannel::kBlobPrefix;
+  for (auto it = inheritance.held.begin(); it != inheritance.held.end();) {
+    auto entry = it++;
+    if (entry->first.starts_with(kPrefix)) {
+      inheritance.data_files[entry->first.substr(kPrefix.size())] = std::move(entry->second);
+      inheritance.held.erase(entry);
+    }
+  }
   return inheritance;
 }
 

@@ -29,7 +29,7 @@ std::string EncodeMountRecord(const MountRecord& record) {
               {"target", record.target},     {"bootstrap_digest", record.bootstrap_digest},
               {"keys", record.keys},         {"channel", record.channel},
               {"instance", record.instance}, {"boot_id", record.boot_id},
-              {"device", record.device}}
+              {"device", record.device},     {"lost", record.lost}}
       .dump(2, ' ', true, Json::error_handler_t::replace);
 }
 
@@ -50,6 +50,7 @@ Result<MountRecord> DecodeMountRecord(const std::string& json) {
     return DataLoss("not a mount record");
   }
   (void)GetString(document, "boot_id", record.boot_id);
+  record.lost = document.value("lost", Json(false)) == Json(true);
   record.keys = keys.get<std::vector<std::string>>();
   record.device = device.get<dev_t>();
   return record;

@@ -20,6 +20,9 @@ struct MountRecord {
   std::string instance = {};  ///< Of the cache manager that made it: its channel dies with it.
   std::string boot_id = {};   ///< The boot that it was made in; empty: an older version's.
   dev_t device = 0;           ///< st_dev of the mount; 0 while it is being made.
+  /// The kernel still has it, but the group that watched its files died with its last holder: what
+  /// was not there then may have been read as zeros, and be in the page cache (FanotifyChannel).
+  bool lost = false;
 };
 
 std::string EncodeMountRecord(const MountRecord& record);

@@ -164,12 +164,16 @@ void MountTable::Adopt(const std::vector<OnDemandChannel*>& taken_over) {
   };
   for (const auto& [id, entry] : attached) {
     const MountRecord& record = entry->record;
+    if (record.boot_id == boot_id_ && record.device == 0) {
+      TakeOffHalfMade(id, *entry);
+      continue;
+    }
     if (!IsOfThisBoot(record)) {
       continue;
     }
     const auto found = CurrentMountPoint(record.target);
     if (found && IsOurs(*found, record)) {
-      AdoptOne(id, *entry, channel_of(*entry), /*attached=*/true);
+      AdoptOne(directory_ / id, *entry, channel_of(*entry));
     } else if (SuperblockIsAlive(record.device)) {
       // Its process was killed between taking it off and remembering so.
       if (auto moved = MoveToDetached(id, entry); !moved) {
@@ -183,54 +187,92 @@ void MountTable::Adopt(const std::vector<OnDemandChannel*>& taken_over) {
   }
   for (const auto& [name, entry] : detached) {
     if (IsOfThisBoot(entry->record) && SuperblockIsAlive(entry->record.device)) {
-      AdoptOne(name, *entry, channel_of(*entry), /*attached=*/false);
+      AdoptOne(detached_directory_ / name, *entry, channel_of(*entry));
     }
   }
   ReleaseGone();
+}
+
+void MountTable::TakeOffHalfMade(const std::string& id, const Entry& former) {
+  auto entry = std::make_shared<Entry>(Entry{.record = former.record});
+  const auto found = CurrentMountPoint(former.record.target);
+  if (found && IsOurs(*found, former.record)) {
+    entry->record.device = (*found)->device;
+    (void)WriteRecord(directory_ / id, entry->record);
+  }
+  {
+    const MutexLock lock(mutex_);
+    entries_[id] = entry;
+  }
+  auto off = TakeOff(entry->record, MNT_DETACH);
+  if (off) {
+    off = Drop(id);
+  }
+  LogInfo("half-made mount taken off id={} outcome=\"{}\"", id, off ? "done" : off.error().message);
+}
+
+std::set<std::string> MountTable::KeysInUse() const {
+  std::set<std::string> keys;
+  const MutexLock lock(mutex_);
+  for (const Entries* some : {&entries_, &detached_}) {
+    for (const auto& [id, entry] : *some) {
+      if (IsOfThisBoot(entry->record) && SuperblockIsAlive(entry->record.device)) {
+        keys.insert(entry->record.keys.begin(), entry->record.keys.end());
+      }
+    }
+  }
+  return keys;
 }
 
 bool MountTable::IsOfThisBoot(const MountRecord& record) const {
   return record.device != 0 && record.boot_id == boot_id_;
 }
 
-void MountTable::AdoptOne(const std::string& id, const Entry& former, OnDemandChannel* channel,
-                          bool attached) {
+void MountTable::Replace(const fs::path& directory, std::shared_ptr<Entry> entry) {
+  const MutexLock lock(mutex_);
+  (directory.parent_path() == directory_ ? entries_ : detached_)[directory.filename()] =
+      std::move(entry);
+}
+
+void MountTable::AdoptOne(const fs::path& directory, const Entry& former,
+                          OnDemandChannel* channel) {
   if (former.record.channel == kPlainChannel) {
     return;
   }
   if (channel == nullptr) {
-    FindLost(id, former, attached);
+    FindLost(directory, former);
     return;
   }
   auto entry = std::make_shared<Entry>(Entry{.record = former.record});
-  auto spec = RegisterAll(*channel, *entry);
+  auto spec = RegisterAll(directory, *channel, *entry);
   Result<void> adopted = spec ? channel->Adopt(*spec, former.record.device) : spec.error();
-  if (adopted && attached) {
+  if (adopted) {
     entry->record.instance = instance_;
-    adopted = WriteRecord(entry->record);
+    adopted = WriteRecord(directory, entry->record);
   }
   // What was registered stays so in any case: the kernel reads it.
   if (adopted) {
-    LogInfo("mount adopted id={} channel={} attached={} target={}", id, channel->name(), attached,
+    LogInfo("mount adopted id={} channel={} target={}", former.record.id, channel->name(),
             former.record.target);
   } else {
     entry->record.instance = former.record.instance;
-    LogError("mount not adopted id={} reason=\"{}\"", id, adopted.error().message);
+    has_unwatched_ = true;
+    LogError("mount not adopted id={} reason=\"{}\"", former.record.id, adopted.error().message);
   }
-  const MutexLock lock(mutex_);
-  (attached ? entries_ : detached_)[id] = std::move(entry);
+  Replace(directory, std::move(entry));
 }
 
-Result<MountSpec> MountTable::RegisterAll(OnDemandChannel& channel, Entry& entry) {
+Result<MountSpec> MountTable::RegisterAll(const fs::path& directory, OnDemandChannel& channel,
+                                          Entry& entry) {
   const MountRecord& record = entry.record;
   FLOE_ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(record.bootstrap_digest));
-  MountSpec spec{.bootstrap = directory_ / record.id / "bootstrap",
-                 .bootstrap_digest = digest,
-                 .target = record.target};
+  MountSpec spec{
+      .bootstrap = directory / "bootstrap", .bootstrap_digest = digest, .target = record.target};
   Result<void> outcome = Ok();
   for (const std::string& key : record.keys) {
     auto blob = blobs_.Acquire({.key = key});
-    auto device = blob ? AddDevice(&channel, *blob, entry) : Result<MountDevice>(blob.error());
+    auto device = blob ? AddDevice(&channel, *blob, entry, /*is_mounted=*/true)
+                       : Result<MountDevice>(blob.error());
     if (device) {
       spec.devices.push_back(std::move(*device));
     } else {
@@ -244,8 +286,9 @@ Result<MountSpec> MountTable::RegisterAll(OnDemandChannel& channel, Entry& entry
   return spec;
 }
 
-void MountTable::FindLost(const std::string& id, const Entry& former, bool attached) {
-  if (attached && TakeOff(former.record, 0)) {
+void MountTable::FindLost(const fs::path& directory, const Entry& former) {
+  const std::string& id = former.record.id;
+  if (directory.parent_path() == directory_ && TakeOff(former.record, 0)) {
     LogInfo("mount of a former process taken off, unused id={} channel={} target={}", id,
             former.record.channel, former.record.target);
     (void)Drop(id);
@@ -258,21 +301,22 @@ void MountTable::FindLost(const std::string& id, const Entry& former, bool attac
       "MOUNT LOST id={} target={}: nothing watched its files for a while, so what was not cached "
       "may have been read as zeros; end its containers and mount it anew",
       id, former.record.target);
-  auto entry = std::make_shared<Entry>(Entry{.record = former.record, .lost = true});
+  auto entry = std::make_shared<Entry>(Entry{.record = former.record});
+  entry->record.lost = true;
   // From now on its reads are answered again.
-  Result<void> watched = Ok();
+  Result<void> watched = WriteRecord(directory, entry->record);
   if (auto channel = channels_.OnDemand(); !channel) {
     watched = channel.error();
   } else if ((*channel)->name() != former.record.channel) {
     watched = FailedPrecondition("the channel in use is {}", (*channel)->name());
-  } else if (auto spec = RegisterAll(**channel, *entry); !spec) {
+  } else if (auto spec = RegisterAll(directory, **channel, *entry); !spec) {
     watched = spec.error();
   }
   if (!watched) {
+    has_unwatched_ = true;
     LogError("mount not watched again id={} reason=\"{}\"", id, watched.error().message);
   }
-  const MutexLock lock(mutex_);
-  (attached ? entries_ : detached_)[id] = std::move(entry);
+  Replace(directory, std::move(entry));
 }
 
 // --- calls ---
@@ -284,7 +328,8 @@ std::shared_ptr<const MountTable::Entry> MountTable::Find(const std::string& id)
 }
 
 bool MountTable::IsLive(const MountRecord& record) const {
-  if (record.device == 0 || (record.channel != kPlainChannel && record.instance != instance_)) {
+  if (record.device == 0 || record.lost ||
+      (record.channel != kPlainChannel && record.instance != instance_)) {
     return false;
   }
   const auto found = CurrentMountPoint(record.target);
@@ -372,18 +417,19 @@ Result<void> MountTable::Attach(const MountRequest& request,
                  .bootstrap_digest = request.bootstrap_digest,
                  .target = entry.record.target};
   for (const auto& blob : blobs) {
-    FLOE_ASSIGN_OR_RETURN(MountDevice device, AddDevice(channel, blob, entry));
+    FLOE_ASSIGN_OR_RETURN(MountDevice device,
+                          AddDevice(channel, blob, entry, /*is_mounted=*/false));
     spec.devices.push_back(std::move(device));
   }
   // The record first: a mount that nobody remembers could not be taken off.
-  FLOE_RETURN_IF_ERROR(WriteRecord(entry.record));
+  FLOE_RETURN_IF_ERROR(WriteRecord(directory_ / request.id, entry.record));
   if (plain) {
     FLOE_ASSIGN_OR_RETURN(const Attachment attachment, channels_.Plain());
     FLOE_ASSIGN_OR_RETURN(entry.record.device, MountPlain(spec, attachment));
   } else {
     FLOE_ASSIGN_OR_RETURN(entry.record.device, channel->Mount(spec));
   }
-  if (auto written = WriteRecord(entry.record); !written) {
+  if (auto written = WriteRecord(directory_ / request.id, entry.record); !written) {
     (void)TakeOff(entry.record, MNT_DETACH);
     return written;
   }
@@ -391,24 +437,30 @@ Result<void> MountTable::Attach(const MountRequest& request,
 }
 
 Result<MountDevice> MountTable::AddDevice(OnDemandChannel* channel,
-                                          const std::shared_ptr<Blob>& blob, Entry& entry) {
+                                          const std::shared_ptr<Blob>& blob, Entry& entry,
+                                          bool is_mounted) {
   MountDevice device{.key = blob->map().key(),
                      .size_bytes = AlignUp(blob->map().device_size_bytes(), kBlockBytes),
                      .data_fd = blob->cache().data_fd()};
   std::unique_ptr<DeviceRegistration> registration;
-  if (channel != nullptr && !(blob->cache().complete() && channel->MixesWithPlainFiles())) {
+  const bool as_it_is = blob->cache().complete() && !is_mounted &&
+                        (channel == nullptr || channel->MixesWithPlainFiles());
+  if (!as_it_is) {
     FLOE_ASSIGN_OR_RETURN(
         registration,
         channel->Register(
             {.key = device.key, .size_bytes = device.size_bytes, .data_fd = device.data_fd}, blob));
     device.registration = registration.get();
+    if (blob->cache().complete()) {
+      registration->Completed();
+    }
   }
   entry.registrations.push_back(std::move(registration));
   return device;
 }
 
-Result<void> MountTable::WriteRecord(const MountRecord& record) const {
-  return ReplaceFile(directory_ / record.id / "record.json", EncodeMountRecord(record));
+Result<void> MountTable::WriteRecord(const fs::path& directory, const MountRecord& record) {
+  return ReplaceFile(directory / "record.json", EncodeMountRecord(record));
 }
 
 Result<void> MountTable::TakeOff(const MountRecord& record, int flags) {
@@ -504,12 +556,10 @@ std::vector<MountStatus> MountTable::List() const {
   std::vector<MountStatus> list;
   list.reserve(attached.size() + detached.size());
   for (const auto& [id, entry] : attached) {
-    list.push_back({.record = entry->record,
-                    .live = !entry->lost && IsLive(entry->record),
-                    .lost = entry->lost});
+    list.push_back({.record = entry->record, .live = IsLive(entry->record)});
   }
   for (const auto& [name, entry] : detached) {
-    list.push_back({.record = entry->record, .lost = entry->lost, .detached = true});
+    list.push_back({.record = entry->record, .detached = true});
   }
   return list;
 }
@@ -537,11 +587,14 @@ void MountTable::BlobCompleted(const std::string& key) {
 
 std::vector<std::string> MountTable::ChannelsInUse() const {
   std::set<std::string> names;
-  for (const MountStatus& mount : List()) {
-    const MountRecord& record = mount.record;
-    if (record.instance == instance_ && record.channel != kPlainChannel &&
-        SuperblockIsAlive(record.device)) {
-      names.insert(record.channel);
+  const MutexLock lock(mutex_);
+  for (const Entries* some : {&entries_, &detached_}) {
+    for (const auto& [id, entry] : *some) {
+      const bool registered =
+          std::ranges::any_of(entry->registrations, [](const auto& one) { return one != nullptr; });
+      if (registered && SuperblockIsAlive(entry->record.device)) {
+        names.insert(entry->record.channel);
+      }
     }
   }
   return {names.begin(), names.end()};

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,6 @@ struct MountOutcome {
 struct MountStatus {
   MountRecord record;
   bool live = false;
-  /// The kernel still has it, but the group that watched its files died with its last holder: what
-  /// was not there then may have been read as zeros (FanotifyChannel).
-  bool lost = false;
   bool detached = false;  ///< Taken off, and still in use.
 };
 
@@ -53,6 +51,10 @@ class MountTable {
   /// After Load: what the kernel has of former processes' mounts. Those over `taken_over` are this
   /// process's from now on; those that nobody watches any more are looked for (MountStatus::lost).
   void Adopt(const std::vector<OnDemandChannel*>& taken_over);
+  /// Of mounts that the kernel has.
+  [[nodiscard]] std::set<std::string> KeysInUse() const;
+  /// After Adopt: a mount is there that nobody watches.
+  [[nodiscard]] bool has_unwatched() const { return has_unwatched_; }
   /// All or nothing; never talks to a registry.
   Result<MountOutcome> Mount(const MountRequest& request);
   Result<void> Unmount(const std::string& id, bool detach);
@@ -61,7 +63,7 @@ class MountTable {
   void BlobCompleted(const std::string& key);
   /// Forgets the detached mounts that the kernel has let go of. Every now and then.
   void ReleaseGone();
-  /// Channels with mounts of this process that the kernel still has.
+  /// Channels that mounts need which the kernel still has.
   [[nodiscard]] std::vector<std::string> ChannelsInUse() const;
   /// Unmounts what needs this process and nobody uses; before it ends. Not those of the `spared`
   /// channels, which the next process takes over.
@@ -72,7 +74,6 @@ class MountTable {
     MountRecord record = {};
     // Of this process's mounts only. Slots of complete blobs are null.
     std::vector<std::unique_ptr<DeviceRegistration>> registrations = {};
-    bool lost = false;
   };
   using Entries = std::map<std::string, std::shared_ptr<const Entry>>;
 
@@ -84,21 +85,28 @@ class MountTable {
   Result<void> Attach(const MountRequest& request, const std::vector<std::shared_ptr<Blob>>& blobs,
                       Entry& entry);
   /// Registers the blob if `channel` (null: all are complete) has to serve it.
+  /// A complete one as well if the mount is there already: it may read through the channel.
   static Result<MountDevice> AddDevice(OnDemandChannel* channel, const std::shared_ptr<Blob>& blob,
-                                       Entry& entry);
-  Result<void> WriteRecord(const MountRecord& record) const;
+                                       Entry& entry, bool is_mounted);
+  static Result<void> WriteRecord(const std::filesystem::path& directory,
+                                  const MountRecord& record);
   /// Takes our mount off the record's target if it is there. FailedPrecondition: busy.
   static Result<void> TakeOff(const MountRecord& record, int flags);
   /// After TakeOff: to detached/, or gone.
   Result<void> Drop(const std::string& id);
   Result<void> MoveToDetached(const std::string& id, const std::shared_ptr<const Entry>& entry);
 
-  void AdoptOne(const std::string& id, const Entry& former, OnDemandChannel* channel,
-                bool attached);
+  /// A mount that may have been made, and was never answered for: off.
+  void TakeOffHalfMade(const std::string& id, const Entry& former);
+  /// `directory`: that of its record, in mounts/ or detached/.
+  void AdoptOne(const std::filesystem::path& directory, const Entry& former,
+                OnDemandChannel* channel);
   /// The devices of a former process's mount. What cannot be registered is logged; what can is.
-  Result<MountSpec> RegisterAll(OnDemandChannel& channel, Entry& entry);
+  Result<MountSpec> RegisterAll(const std::filesystem::path& directory, OnDemandChannel& channel,
+                                Entry& entry);
   /// A mount whose channel nobody took over.
-  void FindLost(const std::string& id, const Entry& former, bool attached);
+  void FindLost(const std::filesystem::path& directory, const Entry& former);
+  void Replace(const std::filesystem::path& directory, std::shared_ptr<Entry> entry);
 
   const std::filesystem::path directory_;
   const std::filesystem::path detached_directory_;
@@ -107,6 +115,7 @@ class MountTable {
   Channels& channels_;
   BlobStore& blobs_;
   KeyLocks ids_;
+  bool has_unwatched_ = false;  ///< Set by Adopt.
   mutable Mutex mutex_;
   Entries entries_ FLOE_GUARDED_BY(mutex_);
   Entries detached_ FLOE_GUARDED_BY(mutex_);  ///< By the name of their directory.

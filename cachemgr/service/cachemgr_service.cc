@@ -45,7 +45,7 @@ void ToMessage(const MountStatus& mount, v1::MountStatus& message) {
     message.add_keys(key);
   }
   message.set_live(mount.live);
-  message.set_lost(mount.lost);
+  message.set_lost(mount.record.lost);
   message.set_detached(mount.detached);
 }
 

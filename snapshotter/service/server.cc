@@ -4,9 +4,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
-#include <cstring>
 #include <utility>
 
 #include <grpcpp/resource_quota.h>
@@ -14,6 +12,7 @@
 #include <grpcpp/server_builder.h>
 
 #include "base/file.h"
+#include "base/unix_socket.h"
 #include "snapshotter/service/snapshots_service.h"
 
 namespace floe::snapshotter {
@@ -25,38 +24,6 @@ constexpr int kMaxMessageBytes = 16 << 20;  // What containerd allows.
 constexpr int kMaxThreads = 64;
 constexpr int kMaxPollers = 4;
 constexpr std::chrono::seconds kShutdownGrace{5};
-
-// Connects, so that a socket in use is told from one that a dead process left behind.
-Result<void> CheckNobodyListens(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return InvalidArgument("socket path {} is longer than {} bytes", path,
-                           sizeof(address.sun_path) - 1);
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!probe.valid()) {
-    return ErrnoError(errno, "socket");
-  }
-  // sockets(7): every address family is passed as a sockaddr.
-  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
-    return FailedPrecondition("another process serves {}", path);
-  }
-  return Ok();
-}
-
-Result<void> RemoveStaleSocket(const std::string& path) {
-  FLOE_RETURN_IF_ERROR(CheckNobodyListens(path));
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0) {
-    return errno == ENOENT ? Ok() : Result<void>(ErrnoError(errno, "stat " + path));
-  }
-  if (!S_ISSOCK(status.st_mode)) {
-    return FailedPrecondition("{} exists and is no socket", path);
-  }
-  return RemoveFile(path);
-}
 
 }  // namespace
 
@@ -76,7 +43,7 @@ Server::Server(std::string address, std::unique_ptr<grpc::Service> service)
 
 Result<std::unique_ptr<Server>> Server::Start(const std::string& address,
                                               Snapshotter& snapshotter) {
-  FLOE_RETURN_IF_ERROR(RemoveStaleSocket(address));
+  FLOE_RETURN_IF_ERROR(RemoveStaleSocket(address, SOCK_STREAM));
   std::unique_ptr<Server> server(new Server(address, MakeSnapshotsService(snapshotter)));
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("snapshotter");

@@ -102,7 +102,7 @@ TEST_F(BlobCacheTest, OverwrittenPresenceIsAbsent) {
 TEST_F(BlobCacheTest, PresenceOfAnotherVersionIsAbsent) {
   Start(TestBlob::Make({}));
   FLOE_ASSERT_OK(Read(kFirstBlock)->Get());
-  Overwrite("presence", 8, std::string(1, '\x02'));
+  Overwrite("presence", 8, std::string(1, '\x01'));
   Reopen();
   EXPECT_FALSE(blob_->cache().IsPresent(kFirstBlock));
 }

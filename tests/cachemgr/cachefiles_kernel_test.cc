@@ -32,12 +32,6 @@ using ::testing::AnyOf;
 
 constexpr const char* kDomain = "floe-test";
 
-void DropCaches() {
-  ::sync();
-  const UniqueFd file(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
-  ASSERT_EQ(::write(file.get(), "3", 1), 1);
-}
-
 // --- a daemon that does what a test tells it ---
 
 /// Serves one image of one blob from memory. The two functions may be replaced before a mount.
@@ -447,7 +441,7 @@ class ScatteredTest : public KernelTest {
 TEST_F(ScatteredTest, AFileOverThreeCookiesReadsRightCold) {
   FLOE_ASSERT_OK(manager_->Mount(request_));
   ReadAll();
-  DropCaches();
+  FLOE_ASSERT_OK(DropCaches());
   const size_t requests = client_->requests().size();
   ReadAll();
   EXPECT_EQ(client_->requests().size(), requests);
@@ -462,7 +456,7 @@ TEST_F(ScatteredTest, AFileReadsRightWithNeighbouringBlocksAlreadyThere) {
   std::ranges::shuffle(some, std::mt19937(4));
   FLOE_ASSERT_OK(manager_->Mount(request_));
   ReadBlocks(some);
-  DropCaches();
+  FLOE_ASSERT_OK(DropCaches());
   ReadAll();
   FLOE_EXPECT_OK(manager_->Unmount("scattered", false));
 }

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "base/unix_socket.h"
 #include "cachemgr/keeper/keeper_client.h"
 #include "cachemgr/keeper/own_cgroup.h"
 #include "tests/cachemgr/keeper_thread.h"
@@ -83,13 +84,64 @@ TEST_F(KeeperTest, ALostKeeperIsReplacedAndGetsEverythingAgain) {
     ASSERT_TRUE(Connect() != nullptr);
     Connect()->Release("a");
   }
-  EXPECT_EQ(client->Check().error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(client->Check().error().code, ErrorCode::kNotFound);
   EXPECT_EQ(client->Keep("b", Memory("2").get()).error().code, ErrorCode::kUnavailable);
   const KeeperThread another(address());
   FLOE_ASSERT_OK(client->Check());
   FLOE_ASSERT_OK_AND_ASSIGN(const auto all, client->All());
   EXPECT_THAT(all, ElementsAre(Key("a")));
   client->Release("a");
+}
+
+TEST_F(KeeperTest, ALostKeeperIsGivenWhatWasTakenOver) {
+  std::unique_ptr<KeeperClient> client;
+  {
+    const KeeperThread keeper(address());
+    FLOE_ASSERT_OK(Connect()->Keep("a", Memory("1").get()));
+    client = Connect();
+    FLOE_ASSERT_OK(client->All());
+    Connect()->Release("a");
+  }
+  const KeeperThread another(address());
+  FLOE_ASSERT_OK(client->Check());
+  FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd found, Connect()->Find("a"));
+  EXPECT_EQ(Content(found), "1");
+  client->Release("a");
+}
+
+TEST_F(KeeperTest, RootsHaveNamesOfTheirOwn) {
+  const KeeperThread keeper(address());
+  const auto of = [&](const std::string& root) {
+    auto client = KeeperClient::Connect({.address = address(), .space = root});
+    EXPECT_TRUE(client.has_value());
+    return std::move(*client);
+  };
+  const auto first = of("1/");
+  const auto second = of("2/");
+  FLOE_ASSERT_OK(first->Keep("a", Memory("1").get()));
+  FLOE_ASSERT_OK(second->Keep("a", Memory("2").get()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto all, second->All());
+  ASSERT_THAT(all, ElementsAre(Key("a")));
+  EXPECT_EQ(Content(all.at("a")), "2");
+  first->Release("a");
+  second->Release("a");
+}
+
+TEST_F(KeeperTest, AFullKeeperSaysSo) {
+  const KeeperThread keeper(address(), /*while_needed=*/false, /*capacity=*/1);
+  const auto client = Connect();
+  FLOE_ASSERT_OK(client->Keep("a", Memory("1").get()));
+  FLOE_EXPECT_ERROR(client->Keep("b", Memory("2").get()), ErrorCode::kResourceExhausted, "b");
+  FLOE_ASSERT_OK(client->Keep("a", Memory("2").get()));
+  client->Release("a");
+}
+
+TEST_F(KeeperTest, AFileThatIsNoSocketStays) {
+  FLOE_ASSERT_OK(WriteFileAtomically(address(), "precious"));
+  FLOE_EXPECT_ERROR(ListenOnUnixSocket(address(), SOCK_SEQPACKET), ErrorCode::kFailedPrecondition,
+                    "is not a socket");
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string content, ReadFile(address()));
+  EXPECT_EQ(content, "precious");
 }
 
 TEST_F(KeeperTest, ItStaysWhileItHoldsSomethingAndEndsThen) {
@@ -110,14 +162,14 @@ TEST_F(KeeperTest, WhileNeededItEndsWithItsLastManager) {
 
 TEST_F(KeeperTest, NobodyAnswersAndNothingIsToBeStarted) {
   FLOE_EXPECT_ERROR(KeeperClient::Connect({.address = address(), .program = ""}),
-                    ErrorCode::kUnavailable, "nobody answers on");
+                    ErrorCode::kNotFound, "nobody answers on");
   FLOE_EXPECT_ERROR(KeeperClient::Connect({.address = address(), .program = "/does/not/exist"}),
                     ErrorCode::kNotFound, "start /does/not/exist");
 }
 
 TEST_F(KeeperTest, ASecondKeeperIsRefused) {
   const KeeperThread keeper(address());
-  FLOE_EXPECT_ERROR(ListenOnUnixSocket(address()), ErrorCode::kFailedPrecondition,
+  FLOE_EXPECT_ERROR(ListenOnUnixSocket(address(), SOCK_SEQPACKET), ErrorCode::kFailedPrecondition,
                     "another process answers on");
 }
 
@@ -126,7 +178,7 @@ TEST_F(KeeperTest, ForeignWordsEndTheConnectionAndNothingElse) {
   const auto client = Connect();
   FLOE_ASSERT_OK(client->Keep("a", Memory("1").get()));
   const auto says = [&](const std::string& words) {
-    auto socket = ConnectToUnixSocket(address());
+    auto socket = ConnectToUnixSocket(address(), SOCK_SEQPACKET);
     EXPECT_TRUE(socket.has_value());
     EXPECT_EQ(::send(socket->get(), words.data(), words.size(), 0), std::ssize(words));
     std::array<char, 1> byte{};
@@ -135,7 +187,7 @@ TEST_F(KeeperTest, ForeignWordsEndTheConnectionAndNothingElse) {
   EXPECT_EQ(says("x"), 0);
   EXPECT_EQ(says(std::string(sizeof(KeeperMessage), '\xff')), 0);
   EXPECT_EQ(says(std::string(4096, '\0')), 0);
-  auto socket = ConnectToUnixSocket(address());
+  auto socket = ConnectToUnixSocket(address(), SOCK_SEQPACKET);
   ASSERT_TRUE(socket.has_value());
   for (const uint32_t request : {2U, 4U, 99U}) {  // Keep without descriptor or name; unknown.
     ASSERT_TRUE(SendKeeperPacket(socket->get(), {.request = request}, -1, 0));
@@ -144,7 +196,7 @@ TEST_F(KeeperTest, ForeignWordsEndTheConnectionAndNothingElse) {
     EXPECT_NE(answer->message.error, 0) << request;
   }
   FLOE_ASSERT_OK(client->Check());
-  FLOE_EXPECT_ERROR(client->Keep(std::string(100, 'n'), 0), ErrorCode::kInvalidArgument,
+  FLOE_EXPECT_ERROR(client->Keep(std::string(200, 'n'), 0), ErrorCode::kInvalidArgument,
                     "too long");
   client->Release("a");
 }

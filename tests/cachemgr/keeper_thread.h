@@ -1,6 +1,7 @@
 #pragma once
 
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,21 +10,22 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/unix_socket.h"
 #include "cachemgr/keeper/keeper.h"
-#include "cachemgr/keeper/unix_socket.h"
 
 namespace floe::cachemgr::testing {
 
 /// A keeper on a thread of the test.
 class KeeperThread {
  public:
-  explicit KeeperThread(const std::filesystem::path& address, bool while_needed = false)
+  explicit KeeperThread(const std::filesystem::path& address, bool while_needed = false,
+                        size_t capacity = Keeper::kCapacity)
       : end_(::eventfd(0, EFD_CLOEXEC)) {
-    auto listener = ListenOnUnixSocket(address);
+    auto listener = ListenOnUnixSocket(address, SOCK_SEQPACKET);
     FLOE_CHECK(listener.has_value());
-    keeper_ =
-        std::make_unique<Keeper>(std::move(*listener), UniqueFd(::dup(end_.get())),
-                                 Keeper::Options{.uid = ::geteuid(), .while_needed = while_needed});
+    keeper_ = std::make_unique<Keeper>(
+        std::move(*listener), UniqueFd(::dup(end_.get())),
+        Keeper::Options{.uid = ::geteuid(), .while_needed = while_needed, .capacity = capacity});
     thread_ = std::jthread([this] { keeper_->Run(); });
   }
   /// What a signal does.

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,8 +14,8 @@
 #include <cstdio>
 
 #include "base/check.h"
+#include "base/unix_socket.h"
 #include "cachemgr/keeper/keeper.h"
-#include "cachemgr/keeper/unix_socket.h"
 #include "cachemgr/mounts/channels.h"
 
 namespace floe::cachemgr::testing {
@@ -68,7 +69,7 @@ bool CanMountFiles() {
 }
 
 KeeperProcess::KeeperProcess(const std::filesystem::path& address) {
-  auto listener = ListenOnUnixSocket(address);
+  auto listener = ListenOnUnixSocket(address, SOCK_SEQPACKET);
   FLOE_CHECK(listener.has_value());
   const auto keeper =
       std::make_unique<Keeper>(std::move(*listener), UniqueFd(::eventfd(0, EFD_CLOEXEC)),
@@ -109,10 +110,14 @@ void KernelTest::StartKeeper() {
 }
 
 void KernelTest::StartManager(const std::string& channel) {
-  manager_.reset();
   if (channel == "fanotify" && keeper_ == nullptr) {
     StartKeeper();
   }
+  FLOE_ASSERT_OK(TryManager(channel));
+}
+
+Result<void> KernelTest::TryManager(const std::string& channel) {
+  manager_.reset();
   auto client = std::make_unique<FakeRegistryClient>();
   client_ = client.get();
   client_->AddBlob(blob_.blob);
@@ -125,8 +130,16 @@ void KernelTest::StartManager(const std::string& channel) {
         return std::unique_ptr<fetcher::RegistryClient>(std::move(*held));
       },
       Clock::Real());
-  FLOE_ASSERT_OK(manager);
+  if (!manager) {
+    return manager.error();
+  }
   manager_ = std::move(*manager);
+  return Ok();
+}
+
+Result<void> KernelTest::DropCaches() {
+  FLOE_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile("/proc/sys/vm/drop_caches", O_WRONLY));
+  return ::write(fd.get(), "3", 1) == 1 ? Ok() : Result<void>(ErrnoError(errno, "drop_caches"));
 }
 
 MountRequest KernelTest::Request(const std::string& id) const {

@@ -50,6 +50,7 @@ class KernelTest : public ::testing::Test {
   void StartKeeper();
   /// A manager on the same root, as after a restart of the process; over fanotify with a keeper.
   void StartManager(const std::string& channel = "auto");
+  Result<void> TryManager(const std::string& channel);
   void StopManager() { manager_.reset(); }
   [[nodiscard]] MountRequest Request(const std::string& id = "image") const;
   [[nodiscard]] std::filesystem::path target() const { return directory_ / "target"; }
@@ -58,6 +59,8 @@ class KernelTest : public ::testing::Test {
   [[nodiscard]] std::string Expected(size_t file) const;
   /// Reads every file, so that the blob becomes complete.
   void ReadEverything() const;
+  /// Pages that can be read again.
+  static Result<void> DropCaches();
 
   floe::testing::TempDir directory_;
   std::unique_ptr<KeeperProcess> keeper_;  // Null: the manager has none.

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "cachemgr/channel/erofs_mount.h"
+#include "cachemgr/channel/fanotify/fanotify_channel.h"
 #include "cachemgr/mounts/mount_points.h"
 #include "tests/cachemgr/kernel_fixture.h"
 
@@ -354,6 +355,195 @@ TEST_P(TakeOverKernelTest, ADetachedMountIsServedOverATakeOver) {
   StopManager();
   StartManager(GetParam());
   EXPECT_TRUE(manager_->Mounts().empty()) << "the kernel has let go of it";
+}
+
+TEST_P(TakeOverKernelTest, ADetachedMountIsServedOverTwoTakeOvers) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  FLOE_ASSERT_OK_AND_ASSIGN(const UniqueFd file, OpenFile(target() / "f3", O_RDONLY));
+  FLOE_ASSERT_OK(manager_->Unmount("image", true));
+  for (int i = 0; i < 2; ++i) {
+    StopManager();
+    StartManager(GetParam());
+  }
+  std::string bytes(Expected(3).size(), '\0');
+  FLOE_ASSERT_OK(PreadAll(file.get(), std::as_writable_bytes(std::span(bytes)), 0));
+  EXPECT_EQ(bytes, Expected(3));
+}
+
+TEST_P(TakeOverKernelTest, AMountWhoseBlobBecameCompleteIsServedByTheNext) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  ReadEverything();
+  StopManager();
+  StartManager(GetParam());
+  FLOE_ASSERT_OK(DropCaches());
+  ReadEverything();
+  EXPECT_TRUE(client_->requests().empty());
+  EXPECT_EQ(manager_->counters().reads_failed, 0U);
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+// Killed between the last fill and the checkpoint that would have made the blob complete.
+TEST_P(TakeOverKernelTest, AManagerKilledAfterTheLastFillIsFollowed) {
+  StopManager();
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd from_child(ends[0]);
+  UniqueFd to_parent(ends[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    StartManager(GetParam());
+    const bool mounted = manager_->Mount(Request()).has_value();
+    ReadEverything();
+    (void)::write(to_parent.get(), mounted ? "m" : "x", 1);
+    for (;;) {
+      ::pause();
+    }
+  }
+  char said = 0;
+  EXPECT_EQ(::read(from_child.get(), &said, 1), 1);
+  EXPECT_EQ(said, 'm');
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  StartManager(GetParam());
+  FLOE_ASSERT_OK(DropCaches());
+  ReadEverything();
+  EXPECT_TRUE(client_->requests().empty());
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+TEST_P(TakeOverKernelTest, AKeeperReplacedAfterATakeOverHoldsEverythingAgain) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  StopManager();
+  std::array<int, 4> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(ends.data() + 2, O_CLOEXEC), 0);
+  const UniqueFd from_child(ends[0]);
+  const UniqueFd to_parent(ends[1]);
+  const UniqueFd from_parent(ends[2]);
+  const UniqueFd to_child(ends[3]);
+  const pid_t child = ::fork();
+  char said = 0;
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    StartManager(GetParam());
+    (void)::write(to_parent.get(), "s", 1);
+    (void)::read(from_parent.get(), &said, 1);
+    const bool connected = manager_->KeeperState() == "connected";
+    (void)::write(to_parent.get(), connected ? "c" : "x", 1);
+    for (;;) {
+      ::pause();
+    }
+  }
+  ASSERT_EQ(::read(from_child.get(), &said, 1), 1);
+  keeper_->Kill();
+  StartKeeper();
+  ASSERT_EQ(::write(to_child.get(), "k", 1), 1);
+  ASSERT_EQ(::read(from_child.get(), &said, 1), 1);
+  EXPECT_EQ(said, 'c');
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  StartManager(GetParam());
+  ASSERT_EQ(manager_->Mounts().size(), 1U);
+  EXPECT_TRUE(manager_->Mounts().front().live);
+  ReadEverything();
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+TEST_P(TakeOverKernelTest, AHalfMadeMountIsTakenOff) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  StopManager();
+  const std::filesystem::path path = directory_ / "root" / "mounts" / "image" / "record.json";
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string json, ReadFile(path));
+  FLOE_ASSERT_OK_AND_ASSIGN(MountRecord record, DecodeMountRecord(json));
+  record.device = 0;
+  FLOE_ASSERT_OK(WriteFileAtomically(path, EncodeMountRecord(record)));
+  StartManager(GetParam());
+  EXPECT_TRUE(manager_->Mounts().empty());
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto point, CurrentMountPoint(target()));
+  EXPECT_FALSE(point.has_value());
+  StopManager();
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto client,
+                            KeeperClient::Connect({.address = directory_ / "keeper.sock"}));
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto held, client->All());
+  EXPECT_TRUE(held.empty()) << held.begin()->first;
+}
+
+TEST_P(TakeOverKernelTest, AKeeperThatHoldsMountsIsNotLeftAlone) {
+  FLOE_ASSERT_OK(manager_->Mount(Request()));
+  StopManager();
+  const std::unique_ptr<KeeperProcess> keeper = std::move(keeper_);
+  FLOE_EXPECT_ERROR(TryManager(GetParam()), ErrorCode::kFailedPrecondition,
+                    "holds descriptors of mounts of this root");
+}
+
+class LostKernelTest : public KernelTest {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    StartKeeper();
+    if (auto can = CanUseChannel("fanotify"); !can) {
+      GTEST_SKIP() << can.error().message;
+    }
+    StartManager("fanotify");
+    FLOE_ASSERT_OK(manager_->Mount(Request()));
+    FLOE_ASSERT_OK_AND_ASSIGN(busy_, OpenFile(target() / "f0", O_RDONLY));
+  }
+  void ExpectLost() const {
+    ASSERT_EQ(manager_->Mounts().size(), 1U);
+    EXPECT_TRUE(manager_->Mounts().front().record.lost);
+    EXPECT_FALSE(manager_->Mounts().front().live);
+  }
+  UniqueFd busy_;
+};
+
+TEST_F(LostKernelTest, ALostMountStaysSoOverRestartsUntilItIsMountedAnew) {
+  keeper_->Kill();
+  StopManager();
+  StartKeeper();
+  for (int i = 0; i < 2; ++i) {
+    StartManager("fanotify");
+    ExpectLost();
+    StopManager();
+  }
+  StartManager("fanotify");
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountOutcome outcome, manager_->Mount(Request()));
+  EXPECT_FALSE(outcome.already_mounted);
+  ReadEverything();
+  busy_.Reset();
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+}
+
+TEST_F(LostKernelTest, AGroupThatCannotBeTakenOverFailsItsReadersAndIsReplaced) {
+  StopManager();
+  {
+    FLOE_ASSERT_OK_AND_ASSIGN(const auto client,
+                              KeeperClient::Connect({.address = directory_ / "keeper.sock"}));
+    FLOE_ASSERT_OK_AND_ASSIGN(const auto held, client->All());
+    for (const auto& [name, fd] : held) {
+      if (name.ends_with(FanotifyChannel::kJournalName)) {
+        FLOE_ASSERT_OK(PwriteAll(fd.get(), std::as_bytes(std::span("rubbish")), 0));
+      }
+    }
+  }
+  Result<std::string> waits = std::string();
+  std::jthread reader([&] { waits = ReadMounted(3); });
+  StartManager("fanotify");
+  reader.join();
+  if (waits) {
+    EXPECT_EQ(*waits, Expected(3)) << "its event came after the new group watched the file";
+  } else {
+    EXPECT_EQ(waits.error().os_errno, EIO);
+  }
+  ExpectLost();
+  ReadEverything();
+  busy_.Reset();
+  FLOE_EXPECT_OK(manager_->Unmount("image", false));
+  StopManager();
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto client,
+                            KeeperClient::Connect({.address = directory_ / "keeper.sock"}));
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto held, client->All());
+  EXPECT_TRUE(held.empty()) << held.begin()->first;
 }
 
 TEST_F(KernelTest, AFullCacheFileSystemFailsReadsUntilThereIsRoom) {

@@ -139,7 +139,7 @@ TEST_F(ServiceTest, OnlyTheOwnerMayConnect) {
 TEST_F(ServiceTest, ASocketInUseIsLeftAlone) {
   CachemgrService other(*manager_);
   FLOE_EXPECT_ERROR(ServeOnSocket(socket(), other), ErrorCode::kFailedPrecondition,
-                    "another program answers");
+                    "another process answers");
 }
 
 TEST_F(ServiceTest, AStaleSocketIsReplacedAndAFileIsNot) {

@@ -66,14 +66,14 @@ TEST_F(ServerTest, ReplacesAStaleSocket) {
 TEST_F(ServerTest, NeverTakesASocketThatIsServed) {
   FLOE_ASSERT_OK_AND_ASSIGN(const auto server, Server::Start(address_, *snapshots_));
   FLOE_EXPECT_ERROR(Server::Start(address_, *snapshots_), ErrorCode::kFailedPrecondition,
-                    "another process serves");
+                    "another process answers");
   EXPECT_TRUE(Answers());
 }
 
 TEST_F(ServerTest, NeverRemovesWhatIsNoSocket) {
   FLOE_ASSERT_OK(WriteFileAtomically(address_, "precious"));
   FLOE_EXPECT_ERROR(Server::Start(address_, *snapshots_), ErrorCode::kFailedPrecondition,
-                    "no socket");
+                    "is not a socket");
   EXPECT_TRUE(std::filesystem::exists(address_));
 }
 

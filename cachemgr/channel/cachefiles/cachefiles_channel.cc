@@ -130,6 +130,7 @@ Result<std::unique_ptr<CachefilesChannel>> CachefilesChannel::Create(Options opt
   const bool taken_over = options.held.valid();
   CachefilesDevice device(std::move(options.held));
   FLOE_RETURN_IF_ERROR(CreateDirectories(options.directory));
+  FLOE_ASSIGN_OR_RETURN(std::string domain, ChooseDomain(options.directory, taken_over));
   bool held = taken_over;
   if (taken_over) {
     FLOE_RETURN_IF_ERROR(device.Restore());
@@ -145,7 +146,6 @@ Result<std::unique_ptr<CachefilesChannel>> CachefilesChannel::Create(Options opt
       }
     }
   }
-  FLOE_ASSIGN_OR_RETURN(std::string domain, ChooseDomain(options.directory, taken_over));
   std::unique_ptr<CachefilesChannel> channel(new CachefilesChannel(
       std::move(device), std::move(options), std::move(domain), held, taken_over));
   if (!channel->stop_.valid()) {
@@ -188,7 +188,7 @@ CachefilesChannel::~CachefilesChannel() {
 }
 
 bool CachefilesChannel::HandOver() {
-  if (!held_) {
+  if (!held_ || !options_.keeper->Check()) {
     return false;
   }
   handing_over_ = true;

@@ -4,12 +4,14 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "base/file.h"
@@ -24,6 +26,7 @@ namespace floe::cachemgr {
 namespace {
 
 constexpr auto kSlotPause = std::chrono::milliseconds(1);
+constexpr rlim_t kMostNumbers = 1U << 20U;  // The kernel's own limit, as it comes (fs.nr_open).
 
 Result<FileId> FileOf(int fd) {
   struct stat status{};
@@ -72,36 +75,36 @@ std::string BlobName(const std::string& key) {
 
 }  // namespace
 
-void FanotifyChannel::Line::Answer(uint32_t slot, const FanotifyEvent& event,
-                                   const Result<void>& outcome) {
-  const fanotify_response response{.fd = event.fd, .response = ResponseFor(outcome)};
+void FanotifyChannel::Line::Answer(uint32_t slot, int number, const Result<void>& outcome) {
+  const fanotify_response response{.fd = number, .response = ResponseFor(outcome)};
   // ENOENT: nobody waits any more.
   if (::write(group.get(), &response, sizeof(response)) < 0 && errno != ENOENT) {
-    LogError("fanotify answer failed fd={} errno={}", event.fd, errno);
+    LogError("fanotify answer failed, a reader waits on fd={} errno={}", number, errno);
+    return;
   }
-  const bool foreign = journal->TakeForeign(event.fd);
+  const bool foreign = journal->TakeForeign(number);
   journal->Clear(slot);
   // Last: a journaled event's number must not be given to another.
   if (!foreign) {
-    ::close(event.fd);
+    ::close(number);
   }
 }
 
 class FanotifyChannel::Reply final : public DemandReply {
  public:
-  Reply(std::shared_ptr<Line> line, uint32_t slot, const FanotifyEvent& event)
-      : line_(std::move(line)), slot_(slot), event_(event) {}
+  Reply(std::shared_ptr<Line> line, uint32_t slot, int number)
+      : line_(std::move(line)), slot_(slot), number_(number) {}
   void Send(const Result<void>& outcome) override {
     // Left where it is, the event waits for the next process.
     if (outcome || !line_->leave_failures) {
-      line_->Answer(slot_, event_, outcome);
+      line_->Answer(slot_, number_, outcome);
     }
   }
 
  private:
   const std::shared_ptr<Line> line_;
   const uint32_t slot_;
-  const FanotifyEvent event_;
+  const int number_;
 };
 
 /// One of several demands for one event: the last that ends answers, with the first failure.
@@ -173,9 +176,39 @@ Result<std::unique_ptr<FanotifyChannel>> FanotifyChannel::TakeOver(const Options
       options, std::move(former.group), std::move(former.journal), /*taken_over=*/true));
   channel->former_keys_ = std::move(former.keys);
   if (!channel->stop_.valid()) {
+    channel->handed_over_ = true;  // Not ours to release.
     return ErrnoError(errno, "eventfd");
   }
   return channel;
+}
+
+void FanotifyChannel::DenyAll(UniqueFd group) {
+  if (::fanotify_mark(group.get(), FAN_MARK_FLUSH, 0, AT_FDCWD, nullptr) != 0) {
+    LogError("marks of a lost group not removed errno={}", errno);
+  }
+  const auto deny = [&](int number) {
+    const fanotify_response response{.fd = number, .response = FanDenyErrno(EIO)};
+    (void)::write(group.get(), &response, sizeof(response));  // ENOENT: no event has it.
+  };
+  // First what its former reader had read, under numbers that only that process knew.
+  rlimit limit{};
+  (void)::getrlimit(RLIMIT_NOFILE, &limit);
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_max, kMostNumbers));
+  for (int number = 0; number < end; ++number) {
+    deny(number);
+  }
+  alignas(fanotify_event_metadata) std::array<std::byte, 4096> buffer{};
+  ssize_t length = 0;
+  while ((length = ::read(group.get(), buffer.data(), buffer.size())) > 0) {
+    size_t at = 0;
+    fanotify_event_metadata event{};
+    while (at + sizeof(event) <= static_cast<size_t>(length)) {
+      std::memcpy(&event, buffer.data() + at, sizeof(event));
+      const UniqueFd fd(event.fd);
+      deny(event.fd);
+      at += std::max<size_t>(event.event_len, sizeof(event));
+    }
+  }
 }
 
 FanotifyChannel::FanotifyChannel(const Options& options, UniqueFd group,
@@ -198,6 +231,11 @@ FanotifyChannel::~FanotifyChannel() {
 
 bool FanotifyChannel::HandOver() {
   if (options_.keeper == nullptr) {
+    return false;
+  }
+  if (auto there = options_.keeper->Check(); !there) {
+    LogError("no keeper: what is not cached will read as ZEROS in mounts in use reason=\"{}\"",
+             there.error().message);
     return false;
   }
   line_->leave_failures = true;
@@ -294,6 +332,16 @@ void FanotifyChannel::Completed(const FileId& file) {
   Disarm(file);
 }
 
+void FanotifyChannel::Forget(const std::string& key, int data_fd) {
+  const MutexLock marks_lock(marks_mutex_);
+  if (auto removed = Mark(line_->group.get(), data_fd, FAN_MARK_REMOVE);
+      !removed && removed.error().os_errno != ENOENT) {
+    LogError("mark not removed key={} reason=\"{}\"", key, removed.error().message);
+    return;
+  }
+  options_.keeper->Release(BlobName(key));
+}
+
 void FanotifyChannel::Unregister(const FileId& file) {
   Device last;  // Destroyed without the locks.
   const MutexLock marks_lock(marks_mutex_);
@@ -363,18 +411,26 @@ bool FanotifyChannel::ReadOne() {
 void FanotifyChannel::Handle(uint32_t slot) {
   auto event = line_->journal->Event(slot);
   if (!event) {
-    LogError("fanotify event dropped reason=\"{}\"", event.error().message);
-    line_->journal->Clear(slot);
+    Refuse(slot, event.error());
     return;
   }
   const auto file = FileOf(event->fd);
   if (!file) {
-    line_->Answer(slot, *event, file.error());
+    line_->Answer(slot, event->fd, file.error());
     return;
   }
   line_->journal->SetFile(slot, *file);
   event->file = *file;
   Demand(slot, *event);
+}
+
+void FanotifyChannel::Refuse(uint32_t slot, const Error& why) {
+  LogError("fanotify event refused reason=\"{}\"", why.message);
+  if (const int number = line_->journal->Number(slot); number >= 0) {
+    line_->Answer(slot, number, why);
+  } else {
+    line_->journal->Clear(slot);
+  }
 }
 
 FanotifyChannel::Demanded FanotifyChannel::PartOf(const Device& device, ByteRange range) {
@@ -395,11 +451,11 @@ void FanotifyChannel::Demand(uint32_t slot, const FanotifyEvent& event) {
   if (one.handler == nullptr || event.range.empty()) {
     LogError("fanotify event refused inode={} offset={} length={} known={}", event.file->inode,
              event.range.offset, event.range.length, one.handler != nullptr);
-    line_->Answer(slot, event, Internal("an event of no file or range that is known"));
+    line_->Answer(slot, event.fd, Internal("an event of no file or range that is known"));
   } else if (one.range.empty() || one.handler->TryHit(one.range)) {
-    line_->Answer(slot, event, Ok());
+    line_->Answer(slot, event.fd, Ok());
   } else {
-    one.handler->Demand(one.range, std::make_unique<Reply>(line_, slot, event));
+    one.handler->Demand(one.range, std::make_unique<Reply>(line_, slot, event.fd));
   }
 }
 
@@ -417,15 +473,15 @@ void FanotifyChannel::DemandOfAll(uint32_t slot, const FanotifyEvent& event) {
   LogWarning("fanotify event of an unknown file offset={} length={} candidates={}",
              event.range.offset, event.range.length, absent.size());
   if (!all_registered_ || event.range.empty()) {
-    line_->Answer(slot, event, Internal("an event of a file that is not known"));
+    line_->Answer(slot, event.fd, Internal("an event of a file that is not known"));
     return;
   }
   if (absent.empty()) {
-    line_->Answer(slot, event, Ok());
+    line_->Answer(slot, event.fd, Ok());
     return;
   }
-  auto shared = std::make_shared<JoinedReply::Shared>(std::make_unique<Reply>(line_, slot, event),
-                                                      absent.size());
+  auto shared = std::make_shared<JoinedReply::Shared>(
+      std::make_unique<Reply>(line_, slot, event.fd), absent.size());
   for (const Demanded& one : absent) {
     one.handler->Demand(one.range, std::make_unique<JoinedReply>(shared));
   }
@@ -444,8 +500,7 @@ void FanotifyChannel::Resume() {
   for (const uint32_t slot : line_->journal->inherited()) {
     const auto event = line_->journal->Event(slot);
     if (!event) {
-      LogError("journaled event dropped reason=\"{}\"", event.error().message);
-      line_->journal->Clear(slot);
+      Refuse(slot, event.error());
     } else if (event->file) {
       Demand(slot, *event);
     } else {

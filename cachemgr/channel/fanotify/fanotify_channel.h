@@ -40,8 +40,11 @@ class FanotifyChannel final : public OnDemandChannel {
   };
   /// FailedPrecondition: this kernel has no such events, or the keeper none of our descriptors.
   static Result<std::unique_ptr<FanotifyChannel>> Create(const Options& options);
-  /// Goes on with it.
+  /// Goes on with it. When that fails, the keeper's copies stay what they are.
   static Result<std::unique_ptr<FanotifyChannel>> TakeOver(const Options& options, Former former);
+  /// For a group that cannot be taken over, after every file that it watches is watched by another:
+  /// fails what waits in it and lets it go.
+  static void DenyAll(UniqueFd group);
   ~FanotifyChannel() override;
 
   [[nodiscard]] std::string_view name() const override { return "fanotify"; }
@@ -53,6 +56,7 @@ class FanotifyChannel final : public OnDemandChannel {
   [[nodiscard]] bool taken_over() const override { return taken_over_; }
   void Resume() override;
   bool HandOver() override;
+  void Forget(const std::string& key, int data_fd) override;
   [[nodiscard]] ChannelCounters counters() const override;
 
   static constexpr const char* kGroupName = "fanotify:group";
@@ -69,8 +73,9 @@ class FanotifyChannel final : public OnDemandChannel {
     UniqueFd group;
     std::unique_ptr<FanotifyJournal> journal;
     std::atomic<bool> leave_failures = false;
-    /// Answers, frees the slot, closes the event's descriptor.
-    void Answer(uint32_t slot, const FanotifyEvent& event, const Result<void>& outcome);
+    /// Answers, frees the slot, closes the event's descriptor. What the kernel does not take keeps
+    /// all three: another event of this number would be answered in its stead.
+    void Answer(uint32_t slot, int number, const Result<void>& outcome);
   };
   struct Device {
     DeviceSpec spec;
@@ -95,6 +100,8 @@ class FanotifyChannel final : public OnDemandChannel {
   /// False: no event waits.
   bool ReadOne();
   void Handle(uint32_t slot);
+  /// An event that cannot be read.
+  void Refuse(uint32_t slot, const Error& why);
 
   void Demand(uint32_t slot, const FanotifyEvent& event);
   /// An event whose file nobody knows any more: it is one of the marked ones, so its range is
@@ -116,7 +123,7 @@ class FanotifyChannel final : public OnDemandChannel {
   std::atomic<bool> stopping_ = false;
   std::vector<std::string> former_keys_;
   bool all_registered_ = true;  ///< Every device that the former process had marked.
-  bool handed_over_ = false;
+  bool handed_over_ = false;    ///< The keeper's copies are for the next process.
 
   Mutex marks_mutex_;  ///< One change of marks at a time; taken before mutex_.
   Mutex mutex_;        ///< The readers', too.

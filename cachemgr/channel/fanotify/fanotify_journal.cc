@@ -158,37 +158,49 @@ void FanotifyJournal::Clear(uint32_t slot) {
   free_.push_back(slot);
 }
 
-int FanotifyJournal::LowestFreeNumber() const {
-  int lowest = 0;
+int FanotifyJournal::Number(uint32_t slot) const {
+  fanotify_event_metadata metadata{};
+  std::memcpy(&metadata, At(slot).event.data(), sizeof(metadata));
+  return std::max(metadata.fd, -1);
+}
+
+std::set<int> FanotifyJournal::InheritedNumbers() const {
+  std::set<int> numbers;
   for (const uint32_t slot : inherited_) {
-    if (const auto event = Event(slot)) {
-      lowest = std::max(lowest, event->fd + 1);
+    if (const int number = Number(slot); number >= 0) {
+      numbers.insert(number);
     }
   }
-  return lowest;
+  return numbers;
+}
+
+Result<UniqueFd> FanotifyJournal::CopyAside(int fd) const {
+  const std::set<int> numbers = InheritedNumbers();
+  for (int lowest = 0;;) {
+    UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
+    if (!copy.valid()) {
+      return ErrnoError(errno, "copy a descriptor aside");
+    }
+    if (!numbers.contains(copy.get())) {
+      return copy;
+    }
+    lowest = copy.get() + 1;
+  }
 }
 
 Result<void> FanotifyJournal::OccupyNumbers() {
   if (inherited_.empty()) {
     return Ok();
   }
-  // Above all of them, so that it is not in the way.
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  null.Reset(::fcntl(null.get(), F_DUPFD_CLOEXEC, LowestFreeNumber()));
-  if (!null.valid()) {
-    return ErrnoError(errno, "occupy the numbers of fanotify events");
-  }
-  for (const uint32_t slot : inherited_) {
-    FLOE_ASSIGN_OR_RETURN(const FanotifyEvent event, Event(slot));
-    UniqueFd number(::fcntl(null.get(), F_DUPFD_CLOEXEC, event.fd));
-    if (!number.valid()) {
-      return ErrnoError(errno, fmt::format("occupy the number {} of a fanotify event", event.fd));
-    }
-    if (number.get() == event.fd) {
-      (void)number.Release();
-    } else {
+  FLOE_ASSIGN_OR_RETURN(null, CopyAside(null.get()));
+  for (const int number : InheritedNumbers()) {
+    if (::fcntl(number, F_GETFD) >= 0) {
       const MutexLock lock(mutex_);
-      foreign_.insert(event.fd);
+      foreign_.insert(number);
+    } else if (::dup3(null.get(), number, O_CLOEXEC) < 0 && errno != EBADF) {
+      // EBADF: beyond what this process may open, so no event gets it either.
+      return ErrnoError(errno, fmt::format("occupy the number {} of a fanotify event", number));
     }
   }
   return Ok();

@@ -62,6 +62,8 @@ class FanotifyJournal {
   void SetFile(uint32_t slot, const FileId& file);
   /// The slot's event; DataLoss when what the kernel wrote is not one.
   [[nodiscard]] Result<FanotifyEvent> Event(uint32_t slot) const;
+  /// The number alone, also where the rest cannot be read; -1: none.
+  [[nodiscard]] int Number(uint32_t slot) const;
   /// The slot is free again. After its event was answered, before its descriptor is closed.
   void Clear(uint32_t slot);
 
@@ -70,8 +72,8 @@ class FanotifyJournal {
   /// Opens /dev/null under the number of every inherited event that nothing of this process has;
   /// what has one must stay open until the event is answered. Before other threads start.
   Result<void> OccupyNumbers();
-  /// One above the highest number of an inherited event.
-  [[nodiscard]] int LowestFreeNumber() const;
+  /// A copy of a descriptor, under a number of no inherited event.
+  [[nodiscard]] Result<UniqueFd> CopyAside(int fd) const;
   /// Once for each answered event: true when its number was something else of this process already
   /// when OccupyNumbers came, and must not be closed.
   bool TakeForeign(int number);
@@ -82,6 +84,7 @@ class FanotifyJournal {
   struct Slot;
   FanotifyJournal(UniqueFd memfd, std::byte* memory);
   [[nodiscard]] Slot& At(uint32_t slot) const;
+  [[nodiscard]] std::set<int> InheritedNumbers() const;
 
   const UniqueFd memfd_;
   std::byte* const memory_;

@@ -60,11 +60,17 @@ void FuseChannel::Resume() {
 
 bool FuseChannel::HandOver() {
   const MutexLock lock(mutex_);
-  if (kept_) {
-    connection_->HandOver();
-    handed_over_ = true;
+  if (!kept_) {
+    return false;
   }
-  return kept_;
+  if (auto there = options_.keeper->Check(); !there) {
+    LogError("no keeper: reads of mounts in use will fail channel={} reason=\"{}\"", name(),
+             there.error().message);
+    return false;
+  }
+  connection_->HandOver();
+  handed_over_ = true;
+  return true;
 }
 
 void FuseChannel::KeepConnection() {
@@ -79,6 +85,7 @@ void FuseChannel::KeepConnection() {
   }
   kept_ = kept.has_value();
   if (!kept) {
+    options_.keeper->Release(names.mount);
     LogWarning("fuse connection not held reason=\"{}\"", kept.error().message);
   }
 }
