@@ -1,12 +1,17 @@
 #include "cachemgr/config.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <toml++/toml.h>
@@ -94,6 +99,40 @@ Setter TextList(std::vector<std::string>& (*field)(Config&)) {
   };
 }
 
+// 20000000000, "20GB", "20 GiB".
+Result<uint64_t> ParseSize(const toml::node& node) {
+  if (const auto bytes = node.value_exact<int64_t>(); bytes && *bytes >= 0) {
+    return static_cast<uint64_t>(*bytes);
+  }
+  const std::string text = node.value_exact<std::string>().value_or("");
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view unit(end, text.data() + text.size());
+  unit.remove_prefix(std::min(unit.find_first_not_of(' '), unit.size()));
+  static constexpr std::array<std::pair<std::string_view, uint64_t>, 8> kUnits = {
+      {{"KB", 1000ULL},
+       {"MB", 1000'000ULL},
+       {"GB", 1000'000'000ULL},
+       {"TB", 1000'000'000'000ULL},
+       {"KiB", 1ULL << 10U},
+       {"MiB", 1ULL << 20U},
+       {"GiB", 1ULL << 30U},
+       {"TiB", 1ULL << 40U}}};
+  const auto* known =
+      std::ranges::find(kUnits, unit, &std::pair<std::string_view, uint64_t>::first);
+  if (error != std::errc() || known == kUnits.end() || number > UINT64_MAX / known->second) {
+    return InvalidArgument("wants bytes, or a size like \"20GiB\"");
+  }
+  return number * known->second;
+}
+
+Setter Size(uint64_t& (*field)(Config&)) {
+  return [=](const toml::node& node, Config& config) -> Result<void> {
+    FLOE_ASSIGN_OR_RETURN(field(config), ParseSize(node));
+    return Ok();
+  };
+}
+
 Result<void> SetLogLevel(const toml::node& node, Config& config) {
   FLOE_ASSIGN_OR_RETURN(config.log_level, ParseLogLevel(node.value_or(std::string())));
   return Ok();
@@ -110,6 +149,10 @@ const std::vector<Key>& Keys() {
       {"strict", Boolean([](Config& c) -> auto& { return c.manager.strict; })},
       {"readers", Integer<unsigned>([](Config& c) -> auto& { return c.manager.readers; }, 1, 64)},
       {"keeper.address", Text([](Config& c) -> auto& { return c.manager.keeper_address; })},
+      {"cache.max_size", Size([](Config& c) -> auto& { return c.manager.cache.max_bytes; })},
+      {"cache.min_free_percent",
+       Integer<unsigned>([](Config& c) -> auto& { return c.manager.cache.min_free_percent; }, 0,
+                         90)},
       {"cachefiles.cull_percent",
        Integer<unsigned>([](Config& c) -> auto& { return c.manager.cull_limits.cull_percent; }, 1,
                          97)},

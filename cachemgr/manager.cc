@@ -77,7 +77,12 @@ Result<Inheritance> InheritFor(const ManagerOptions& options, const std::filesys
   }
   auto inheritance = Inherit(keeper);
   if (inheritance) {
-    FLOE_RETURN_IF_ERROR(ReplaceFile(file, keeper.address.native()));
+    // On a full disk it serves all the same.
+    if (auto known = ReadFile(file); !known || *known != keeper.address.native()) {
+      if (auto written = ReplaceFile(file, keeper.address.native()); !written) {
+        LogWarning("the keeper's address is not remembered reason=\"{}\"", written.error().message);
+      }
+    }
     return inheritance;
   }
   if (inheritance.error().code != ErrorCode::kNotFound) {
@@ -102,6 +107,7 @@ Result<std::unique_ptr<Manager>> Manager::Create(const ManagerOptions& options,
   std::unique_ptr<Manager> manager(new Manager(options, std::move(root), std::move(boot_id),
                                                RandomInstance(), std::move(inheritance),
                                                std::move(clients), clock));
+  manager->blobs_.RemoveLeftovers();
   FLOE_RETURN_IF_ERROR(manager->mounts_.Load());
   manager->TakeOver();
   return manager;
@@ -114,7 +120,7 @@ Manager::Manager(const ManagerOptions& options, RootDirectory root, std::string 
       root_(std::move(root)),
       inheritance_(std::move(inheritance)),
       clients_(std::move(clients)),
-      filler_(options.fill, clients_, counters_, clock),
+      filler_(options.fill, clients_, counters_, clock, [this] { return evictor_.MakeRoom(); }),
       blobs_(root_.path / "blobs", boot_id, filler_, counters_),
       channels_({.configured = options.channel,
                  .strict = options.strict,
@@ -124,6 +130,10 @@ Manager::Manager(const ManagerOptions& options, RootDirectory root, std::string 
                  .cull_limits = options.cull_limits,
                  .keeper = inheritance_.keeper.get()}),
       mounts_(root_.path, std::move(instance), std::move(boot_id), channels_, blobs_),
+      evictor_({.limits = options.cache,
+                .directory = root_.path / "blobs",
+                .in_use = [this] { return mounts_.KeysInUse(); }},
+               blobs_, clock),
       checkpoint_failures_(clock),
       maintenance_([this] { RunMaintenance(); }) {}
 
@@ -179,6 +189,7 @@ void Manager::RunMaintenance() {
     }
     CheckpointAll();
     mounts_.ReleaseGone();
+    evictor_.KeepLimits();
     CheckKeeper();
   }
 }

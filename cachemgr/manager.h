@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "cachemgr/cache/blob_store.h"
 #include "cachemgr/cache/counters.h"
+#include "cachemgr/cache/evictor.h"
 #include "cachemgr/cache/filler.h"
 #include "cachemgr/cache/sources.h"
 #include "cachemgr/mounts/channels.h"
@@ -34,6 +35,7 @@ struct ManagerOptions {
   /// Started where no keeper answers; empty: nothing is started.
   std::filesystem::path keeper_program = {};
   FillOptions fill = {};
+  CacheLimits cache = {};
   /// What was filled is made durable, and complete blobs are marked so, this often.
   std::chrono::milliseconds checkpoint_interval{5000};
 };
@@ -67,6 +69,7 @@ class Manager {
   std::vector<BlobStatus> Blobs();
   /// "connected", "none", or why it does not answer.
   [[nodiscard]] std::string KeeperState() const;
+  [[nodiscard]] CacheUsage cache_usage() const { return evictor_.usage(); }
   [[nodiscard]] const Counters& counters() const { return counters_; }
   ChannelCounters channel_counters() { return channels_.counters(); }
   [[nodiscard]] uint64_t RegistryRequests() const { return clients_.Requests(); }
@@ -97,6 +100,7 @@ class Manager {
   BlobStore blobs_;
   Channels channels_;  // Destroyed before the filler: its readers ask it for more until then.
   MountTable mounts_;
+  Evictor evictor_;
   LogBudget checkpoint_failures_;
   std::set<std::string> told_complete_;  ///< Keys that the channels know; of CheckpointAll.
 

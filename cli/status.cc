@@ -66,6 +66,25 @@ Json CountersJson(const cachemgr::v1::Counters& counters) {
           {"kernel_closes", counters.kernel_closes()}};
 }
 
+Json CacheJson(const cachemgr::v1::CacheUsage& cache) {
+  return {{"used_bytes", cache.used_bytes()},
+          {"max_bytes", cache.max_bytes()},
+          {"disk_free_bytes", cache.disk_free_bytes()},
+          {"disk_total_bytes", cache.disk_total_bytes()},
+          {"min_free_percent", cache.min_free_percent()},
+          {"evicted_blobs", cache.evicted_blobs()},
+          {"evicted_bytes", cache.evicted_bytes()}};
+}
+
+std::string CacheText(const cachemgr::v1::CacheUsage& cache) {
+  return fmt::format(
+      "cache: {} used{}, {} of {} free on its disk, {} blobs evicted ({})\n",
+      FormatBytes(cache.used_bytes()),
+      cache.max_bytes() == 0 ? "" : fmt::format(" of {} allowed", FormatBytes(cache.max_bytes())),
+      FormatBytes(cache.disk_free_bytes()), FormatBytes(cache.disk_total_bytes()),
+      cache.evicted_blobs(), FormatBytes(cache.evicted_bytes()));
+}
+
 std::string_view MountState(const cachemgr::v1::MountStatus& mount) {
   if (mount.lost()) {
     return "  LOST: may have read zeros; end its containers and mount it anew";
@@ -91,6 +110,7 @@ std::string StatusJson(const cachemgr::v1::StatusReply& status) {
                      {"keeper", status.keeper()},
                      {"mounts", MountsJson(status)},
                      {"blobs", BlobsJson(status)},
+                     {"cache", CacheJson(status.cache())},
                      {"counters", CountersJson(status.counters())},
                      {"misses", Misses(status.counters())}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
@@ -108,6 +128,7 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
   fmt::format_to(out, "fetched: {} in {} requests, {} refused for a wrong digest\n",
                  FormatBytes(counters.fetched_bytes()), counters.registry_requests(),
                  counters.integrity_errors());
+  text += CacheText(status.cache());
   fmt::format_to(out, "\nmounts: {}\n", status.mounts_size());
   for (const auto& mount : status.mounts()) {
     fmt::format_to(out, "  {}  {}  {}  blobs {}{}\n", mount.id(), mount.target(), mount.channel(),

@@ -82,17 +82,21 @@ Result<std::vector<Mount>> Snapshotter::Create(Kind kind, const std::string& key
   }
   FLOE_ASSIGN_OR_RETURN(LowerDirs lowers, runs_.MountChain(chain));
   FLOE_ASSIGN_OR_RETURN(Owner owner, RootOwner(labels, lowers));
-  FLOE_ASSIGN_OR_RETURN(uint64_t id,
-                        store_->Create(kind, key, parent, labels, [&](uint64_t new_id) {
-                          return MakeSnapshotDirectory(layout_, new_id, kind, owner);
-                        }));
+  const auto id = store_->Create(kind, key, parent, labels, [&](uint64_t new_id) {
+    return MakeSnapshotDirectory(layout_, new_id, kind, owner);
+  });
+  if (!id) {
+    const MutexLock lock(cleanup_mutex_);
+    (void)RemoveOrphans();  // The directory may have been made; if not now, Cleanup removes it.
+    return id.error();
+  }
   const Info info{.name = key,
                   .parent = parent,
                   .kind = kind,
                   .created = {},
                   .updated = {},
                   .labels = WithoutEmptyValues(labels)};
-  return SnapshotMounts(layout_, id, info, lowers.paths, options_.overlay);
+  return SnapshotMounts(layout_, *id, info, lowers.paths, options_.overlay);
 }
 
 // False, with the reason in the log: the layer is to be unpacked.
@@ -194,15 +198,20 @@ Result<void> Snapshotter::Cleanup() {
   const MutexLock lock(cleanup_mutex_);
   image_cache_.Purge();
   // One kind of garbage that cannot be removed does not keep the other.
-  auto put_aside = store_->WithIds([&](const auto& ids) { return PutOrphansAside(layout_, ids); });
-  auto deleted = DeleteOrphans(layout_);
+  auto removed = RemoveOrphans();
   auto collected = runs_.Collect([&]() -> Result<RunsInUse> {
     FLOE_ASSIGN_OR_RETURN(std::vector<Node> nodes, store_->Nodes());
     return FindRunsInUse(nodes);
   });
-  FLOE_RETURN_IF_ERROR(put_aside);
-  FLOE_RETURN_IF_ERROR(deleted);
+  FLOE_RETURN_IF_ERROR(removed);
   return collected;
+}
+
+Result<void> Snapshotter::RemoveOrphans() {
+  auto put_aside = store_->WithIds([&](const auto& ids) { return PutOrphansAside(layout_, ids); });
+  auto deleted = DeleteOrphans(layout_);
+  FLOE_RETURN_IF_ERROR(put_aside);
+  return deleted;
 }
 
 }  // namespace floe::snapshotter

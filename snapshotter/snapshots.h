@@ -70,6 +70,8 @@ class Snapshotter {
   Result<void> CommitLazy(const std::string& name, const std::string& parent, const Labels& labels,
                           const RemoteTarget& target);
   Result<Usage> MeasureCommitted(const Snapshot& snapshot);
+  /// Directories without a row.
+  Result<void> RemoveOrphans() FLOE_REQUIRES(cleanup_mutex_);
 
   const SnapshotterOptions options_;
   const RootLayout& layout_;

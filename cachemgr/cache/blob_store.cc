@@ -1,8 +1,11 @@
 #include "cachemgr/cache/blob_store.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +21,8 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxMapBytes = 1ULL << 30U;
 constexpr size_t kKeyDigits = 64;
+constexpr const char* kMapName = "map";
+const std::string kRemovedPrefix = ".removed-";
 
 }  // namespace
 
@@ -74,7 +79,7 @@ Result<void> BlobStore::StoreMap(const DeviceRequest& request) const {
                            digest.hex(), request.key);
   }
   FLOE_RETURN_IF_ERROR(CreateDirectories(directory_ / request.key));
-  return ReplaceFile(directory_ / request.key / "map", *bytes);
+  return ReplaceFile(directory_ / request.key / kMapName, *bytes);
 }
 
 Result<std::shared_ptr<Blob>> BlobStore::Acquire(const DeviceRequest& request) {
@@ -97,6 +102,7 @@ Result<std::shared_ptr<Blob>> BlobStore::Acquire(const DeviceRequest& request) {
     }
     blob = *opened;
   }
+  Touch(request.key);
   FLOE_RETURN_IF_ERROR(blob->AddSources(request.sources));
   return blob;
 }
@@ -118,6 +124,62 @@ std::vector<std::shared_ptr<Blob>> BlobStore::All() {
     }
   }
   return Opened();
+}
+
+std::vector<StoredBlob> BlobStore::Stored() const {
+  constexpr uint64_t kSectorBytes = 512;
+  std::vector<StoredBlob> stored;
+  std::error_code error;
+  for (fs::directory_iterator it(directory_, error), end; !error && it != end;
+       it.increment(error)) {
+    StoredBlob blob{.key = it->path().filename()};
+    struct stat status{};
+    if (!IsDeviceKey(blob.key) || ::stat((it->path() / "data").c_str(), &status) != 0) {
+      continue;
+    }
+    blob.disk_bytes = static_cast<uint64_t>(status.st_blocks) * kSectorBytes;
+    std::error_code ignored;
+    blob.last_used = fs::last_write_time(it->path() / kMapName, ignored);
+    stored.push_back(std::move(blob));
+  }
+  return stored;
+}
+
+Result<bool> BlobStore::Remove(const std::string& key) {
+  std::shared_ptr<Blob> closed;  // Destroyed without the lock.
+  const KeyLocks::Holder holder(opening_, key);
+  {
+    const MutexLock lock(mutex_);
+    if (auto found = blobs_.find(key); found != blobs_.end()) {
+      if (found->second.use_count() > 1) {
+        return false;
+      }
+      closed = std::move(found->second);
+      blobs_.erase(found);
+    }
+  }
+  // At once for whoever looks, also after a kill.
+  const fs::path aside = directory_ / (kRemovedPrefix + key);
+  FLOE_RETURN_IF_ERROR(RemoveTree(aside));
+  if (::rename((directory_ / key).c_str(), aside.c_str()) != 0) {
+    return ErrnoError(errno, fmt::format("rename {}", (directory_ / key).native()));
+  }
+  FLOE_RETURN_IF_ERROR(RemoveTree(aside));
+  return true;
+}
+
+void BlobStore::RemoveLeftovers() const {
+  std::error_code error;
+  for (fs::directory_iterator it(directory_, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().filename().native().starts_with(kRemovedPrefix)) {
+      (void)RemoveTree(it->path());
+    }
+  }
+}
+
+void BlobStore::Touch(const std::string& key) const {
+  (void)::utimensat(AT_FDCWD, (directory_ / key / kMapName).c_str(), nullptr, 0);
 }
 
 std::vector<std::shared_ptr<Blob>> BlobStore::Opened() const {

@@ -21,8 +21,15 @@ struct DeviceRequest {
   std::vector<Source> sources = {};
 };
 
+/// A blob on the disk, open or not.
+struct StoredBlob {
+  std::string key;
+  uint64_t disk_bytes = 0;  ///< That its data occupies.
+  std::filesystem::file_time_type last_used = {};
+};
+
 /// The blobs under <root>/blobs, one directory for each key. A blob is opened when it is first
-/// asked for and stays open. Thread-safe.
+/// asked for and stays open until it is removed. Thread-safe.
 class BlobStore {
  public:
   /// `filler` and `counters` must outlive this and all blobs.
@@ -44,6 +51,14 @@ class BlobStore {
   Result<std::shared_ptr<Blob>> Acquire(const DeviceRequest& request);
   /// Every blob in the directory; those that cannot be opened are logged and left out.
   std::vector<std::shared_ptr<Blob>> All();
+  /// Every blob in the directory, none of them opened.
+  [[nodiscard]] std::vector<StoredBlob> Stored() const;
+  /// False, and it stays: somebody has it (a mount, a fill).
+  Result<bool> Remove(const std::string& key);
+  /// What processes that died left half-removed. At the start.
+  void RemoveLeftovers() const;
+  /// It was used just now: mounted, or unmounted.
+  void Touch(const std::string& key) const;
   /// The blobs that are open.
   [[nodiscard]] std::vector<std::shared_ptr<Blob>> Opened() const;
 

@@ -15,6 +15,11 @@ namespace {
 // it wants.
 constexpr uint64_t kMaxPrefetchBytes = 1U << 20U;
 
+// ENOSPC, EDQUOT: not what a registry says.
+bool IsDiskFull(const Error& error) {
+  return error.code == ErrorCode::kResourceExhausted && error.os_errno != 0;
+}
+
 // The bytes of `part`, which lies inside `whole`, out of the bytes of `whole`.
 std::span<const std::byte> Slice(const std::string& bytes, ByteRange whole, ByteRange part) {
   if (part.empty()) {
@@ -26,11 +31,12 @@ std::span<const std::byte> Slice(const std::string& bytes, ByteRange whole, Byte
 }  // namespace
 
 Filler::Filler(const FillOptions& options, RegistryClients& clients, Counters& counters,
-               const Clock& clock)
+               const Clock& clock, std::function<bool()> make_room)
     : options_(options),
       clients_(clients),
       counters_(counters),
       clock_(clock),
+      make_room_(std::move(make_room)),
       watch_(clock, options.request_timeout),
       failures_(clock) {
   for (unsigned i = 0; i < std::max(1U, options_.workers); ++i) {
@@ -314,7 +320,10 @@ void Filler::FillOne(FetchJob& job, uint32_t index, UnitFiller& filler) {
     data = Slice(job.data, job.plan.range, unit.range);
     window = Slice(job.windows, job.plan.windows, unit.window);
   }
-  const Result<void> filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
+  Result<void> filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
+  if (!filled && IsDiskFull(filled.error()) && make_room_()) {
+    filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
+  }
   if (!filled && TryAgain(job, {flight}, filled.error())) {
     return;
   }
@@ -346,7 +355,7 @@ bool Filler::TryAgain(const FetchJob& job, const Flights& flights, const Error& 
       break;
     case ErrorCode::kCancelled:
     case ErrorCode::kResourceExhausted:
-      if (error.code == ErrorCode::kCancelled || error.os_errno != 0) {
+      if (error.code == ErrorCode::kCancelled || IsDiskFull(error)) {
         return false;  // Not the source's fault: we are stopping, or the disk is full.
       }
       [[fallthrough]];

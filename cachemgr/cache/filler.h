@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -48,9 +49,11 @@ struct FillOptions {
 /// demand starts anew.
 class Filler {
  public:
-  /// All must outlive this.
-  Filler(const FillOptions& options, RegistryClients& clients, Counters& counters,
-         const Clock& clock);
+  /// All must outlive this. `make_room`: called on a worker when the disk is full; true when it is
+  /// worth another attempt.
+  Filler(
+      const FillOptions& options, RegistryClients& clients, Counters& counters, const Clock& clock,
+      std::function<bool()> make_room = [] { return false; });
   ~Filler();
   Filler(const Filler&) = delete;
   Filler& operator=(const Filler&) = delete;
@@ -102,6 +105,7 @@ class Filler {
   RegistryClients& clients_;
   Counters& counters_;
   const Clock& clock_;
+  const std::function<bool()> make_room_;
   DeadlineWatch watch_;
   WorkQueue<Work> queue_;
   std::atomic<uint32_t> prefetch_requests_ = 0;  // Under way.

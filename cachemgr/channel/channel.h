@@ -129,8 +129,8 @@ class OnDemandChannel {
   [[nodiscard]] virtual bool taken_over() const { return false; }
   /// A mount that the former process made. Its devices are registered, and stay so.
   virtual Result<void> Adopt(const MountSpec& /*spec*/, dev_t /*device*/) { return Ok(); }
-  /// Before Resume: a device that the former process had made known to the kernel, and that no mount
-  /// needs any more.
+  /// Before Resume: a device that the former process had made known to the kernel, and that no
+  /// mount needs any more.
   virtual void Forget(const std::string& /*key*/, int /*data_fd*/) {}
   /// Answers from now on, first what the former process had not.
   virtual void Resume() {}

@@ -130,8 +130,9 @@ Channels::ProbeResult Channels::Tried(const std::string& name) {
         "works, but this kernel lacks fixes of its cachefiles: use 6.6.41, 6.9.11 or later";
   }
   LogInfo("probe channel={} usable={} detail=\"{}\"", name, result.usable, result.detail);
-  // Another program that has what is needed may let go of it.
-  if (outcome || outcome.error().code != ErrorCode::kUnavailable) {
+  // Another program that has what is needed may let go of it; there may be room on the disk again.
+  if (outcome || (outcome.error().code != ErrorCode::kUnavailable &&
+                  outcome.error().code != ErrorCode::kResourceExhausted)) {
     tried_.push_back(result);
   }
   return result;

@@ -99,6 +99,13 @@ bool SameImage(const MountRecord& record, const MountRequest& request, const std
          std::ranges::equal(record.keys, request.devices, {}, {}, &DeviceRequest::key);
 }
 
+// The next process finds the former record: it takes the mount over all the same.
+void WarnUnless(const Result<void>& written) {
+  if (!written) {
+    LogWarning("mount record not written reason=\"{}\"", written.error().message);
+  }
+}
+
 bool IsOurs(const std::optional<MountPoint>& found, const MountRecord& record) {
   return found && found->type == "erofs" && (record.device == 0 || found->device == record.device);
 }
@@ -248,14 +255,13 @@ void MountTable::AdoptOne(const fs::path& directory, const Entry& former,
   Result<void> adopted = spec ? channel->Adopt(*spec, former.record.device) : spec.error();
   if (adopted) {
     entry->record.instance = instance_;
-    adopted = WriteRecord(directory, entry->record);
+    WarnUnless(WriteRecord(directory, entry->record));
   }
   // What was registered stays so in any case: the kernel reads it.
   if (adopted) {
     LogInfo("mount adopted id={} channel={} target={}", former.record.id, channel->name(),
             former.record.target);
   } else {
-    entry->record.instance = former.record.instance;
     has_unwatched_ = true;
     LogError("mount not adopted id={} reason=\"{}\"", former.record.id, adopted.error().message);
   }
@@ -304,7 +310,8 @@ void MountTable::FindLost(const fs::path& directory, const Entry& former) {
   auto entry = std::make_shared<Entry>(Entry{.record = former.record});
   entry->record.lost = true;
   // From now on its reads are answered again.
-  Result<void> watched = WriteRecord(directory, entry->record);
+  WarnUnless(WriteRecord(directory, entry->record));
+  Result<void> watched = Ok();
   if (auto channel = channels_.OnDemand(); !channel) {
     watched = channel.error();
   } else if ((*channel)->name() != former.record.channel) {
@@ -456,6 +463,7 @@ Result<MountDevice> MountTable::AddDevice(OnDemandChannel* channel,
     }
   }
   entry.registrations.push_back(std::move(registration));
+  entry.blobs.push_back(blob);
   return device;
 }
 
@@ -483,6 +491,10 @@ Result<void> MountTable::Drop(const std::string& id) {
     return MoveToDetached(id, known);
   }
   std::shared_ptr<const Entry> dropped;  // Withdraws its devices, without the lock.
+  for (const std::string& key :
+       known == nullptr ? std::vector<std::string>() : known->record.keys) {
+    blobs_.Touch(key);
+  }
   {
     const MutexLock lock(mutex_);
     if (auto found = entries_.find(id); found != entries_.end()) {

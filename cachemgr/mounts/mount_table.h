@@ -72,6 +72,7 @@ class MountTable {
  private:
   struct Entry {
     MountRecord record = {};
+    std::vector<std::shared_ptr<Blob>> blobs = {};  ///< Of this process's mounts: not removed.
     // Of this process's mounts only. Slots of complete blobs are null.
     std::vector<std::unique_ptr<DeviceRegistration>> registrations = {};
   };

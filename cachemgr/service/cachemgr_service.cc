@@ -49,6 +49,16 @@ void ToMessage(const MountStatus& mount, v1::MountStatus& message) {
   message.set_detached(mount.detached);
 }
 
+void ToMessage(const CacheUsage& usage, v1::CacheUsage& message) {
+  message.set_used_bytes(usage.used_bytes);
+  message.set_max_bytes(usage.limits.max_bytes);
+  message.set_disk_free_bytes(usage.disk.free_bytes);
+  message.set_disk_total_bytes(usage.disk.total_bytes);
+  message.set_min_free_percent(usage.limits.min_free_percent);
+  message.set_evicted_blobs(usage.evicted_blobs);
+  message.set_evicted_bytes(usage.evicted_bytes);
+}
+
 void ToMessage(const Counters& counters, v1::Counters& message) {
   message.set_reads_hit(counters.reads_hit);
   message.set_reads_joined(counters.reads_joined);
@@ -94,6 +104,7 @@ grpc::Status CachemgrService::Status(grpc::ServerContext* /*context*/,
   for (const BlobStatus& blob : manager_.Blobs()) {
     ToMessage(blob, *reply->add_blobs());
   }
+  ToMessage(manager_.cache_usage(), *reply->mutable_cache());
   ToMessage(manager_.counters(), *reply->mutable_counters());
   reply->mutable_counters()->set_registry_requests(manager_.RegistryRequests());
   const ChannelCounters channel = manager_.channel_counters();

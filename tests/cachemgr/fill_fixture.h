@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,7 +74,8 @@ class FillTest : public ::testing::Test {
             const std::string&) -> Result<std::unique_ptr<fetcher::RegistryClient>> {
           return std::unique_ptr<fetcher::RegistryClient>(std::move(*held));
         });
-    filler_ = std::make_unique<Filler>(options, *clients_, counters_, clock_);
+    filler_ = std::make_unique<Filler>(options, *clients_, counters_, clock_,
+                                       [this] { return make_room_(); });
     (void)blob.Store(directory_.path());
     Reopen();
     std::vector<Source> list;
@@ -132,6 +134,7 @@ class FillTest : public ::testing::Test {
   TestBlob test_blob_;
   FakeRegistryClient* client_ = nullptr;
   std::unique_ptr<RegistryClients> clients_;
+  std::function<bool()> make_room_ = [] { return false; };  ///< Set before Start.
   std::unique_ptr<Filler> filler_;
   std::shared_ptr<Blob> blob_;
 };

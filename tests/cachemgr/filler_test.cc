@@ -286,6 +286,26 @@ TEST_F(FillerTest, AFullDiskFailsTheRequestAndLeavesNothingPresent) {
   EXPECT_EQ(file->bytes().substr(0, 4096), test_blob_.Bytes(range));
 }
 
+TEST_F(FillerTest, AFullDiskIsNoFailureWhereRoomCanBeMade) {
+  std::shared_ptr<FakeCacheFile> file;
+  std::atomic<int> asked = 0;
+  make_room_ = [&] {
+    file->SetFull(false);
+    ++asked;
+    return true;
+  };
+  Start(SmallBlob());
+  file = std::make_shared<FakeCacheFile>(test_blob_.device.size());
+  blob_->UseCacheFile(file, {});
+  file->SetFull(true);
+  const ByteRange range{.offset = 0, .length = 4096};
+  FLOE_EXPECT_OK(Read(range)->Get());
+  EXPECT_EQ(file->bytes().substr(0, 4096), test_blob_.Bytes(range));
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(client_->requests().size(), 1U);
+  filler_->Stop();
+}
+
 TEST_F(FillerTest, AChannelsOwnCacheFileStartsWithWhatItHolds) {
   Start(SmallBlob());
   FLOE_EXPECT_OK(Read(test_blob_.WholeDevice())->Get());

@@ -188,6 +188,20 @@ TEST(ConfigTest, UnknownKeysAreRefusedWithTheNearestOne) {
                     "did you mean \"channel\"?");
 }
 
+TEST(ConfigTest, SizesHaveUnits) {
+  Config config;
+  const auto size = [&](const std::string& value) -> Result<uint64_t> {
+    FLOE_RETURN_IF_ERROR(ApplyConfig("[cache]\nmax_size = " + value, config));
+    return config.manager.cache.max_bytes;
+  };
+  EXPECT_EQ(size("12345").value_or(0), 12345U);
+  EXPECT_EQ(size("'20GB'").value_or(0), 20'000'000'000U);
+  EXPECT_EQ(size("'2 MiB'").value_or(0), 2U << 20U);
+  for (const char* wrong : {"-1", "'20'", "'GB'", "'20 XB'", "'99999999999TiB'", "'1GB '", "1.5"}) {
+    FLOE_EXPECT_ERROR(size(wrong), ErrorCode::kInvalidArgument, "cache.max_size wants bytes");
+  }
+}
+
 TEST(ConfigTest, WrongValuesAreRefused) {
   Config config;
   FLOE_EXPECT_ERROR(ApplyConfig("[fill]\nworkers = 'two'\n", config), ErrorCode::kInvalidArgument,
