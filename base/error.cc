@@ -50,6 +50,11 @@ Error WithContext(Error error, std::string_view context) {
   return error;
 }
 
+Error WithFault(Error error, FaultKind fault) {
+  error.fault = fault;
+  return error;
+}
+
 Error ErrnoError(int os_errno, std::string_view what) {
   Error error;
   error.message = fmt::format("{}: {}", what, std::generic_category().message(os_errno));

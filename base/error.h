@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "base/fault_kind.h"
+
 namespace floe {
 
 /// What went wrong, by what the caller should do. The numbers are gRPC's canonical codes.
@@ -39,6 +41,7 @@ struct Error {
   std::string message;
   int os_errno = 0;                                           ///< 0 when no system call failed.
   std::optional<std::chrono::milliseconds> retry_after = {};  ///< From a 429 or 503 answer.
+  FaultKind fault = FaultKind::kNone;                         ///< Of a request to a registry.
 
   /// "NOT_FOUND: message", for logs and terminals.
   [[nodiscard]] std::string ToString() const;
@@ -46,6 +49,9 @@ struct Error {
 
 /// Prefixes the message once per boundary: "context: message".
 Error WithContext(Error error, std::string_view context);
+
+/// Says which fault of a registry it is.
+Error WithFault(Error error, FaultKind fault);
 
 /// From errno after a failed call. The code is chosen by meaning (ENOENT -> NotFound, ENOSPC ->
 /// ResourceExhausted, EACCES/EPERM -> PermissionDenied, EEXIST -> AlreadyExists, else Internal).

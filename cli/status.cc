@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <iterator>
+#include <map>
+#include <string>
 #include <vector>
 
 #include <fmt/format.h>
@@ -51,6 +53,30 @@ Json BlobsJson(const cachemgr::v1::StatusReply& status) {
   return blobs;
 }
 
+using FaultCounts = google::protobuf::Map<std::string, cachemgr::v1::FaultCount>;
+
+Json FaultsJson(const FaultCounts& faults) {
+  const std::map<std::string, cachemgr::v1::FaultCount> sorted(faults.begin(), faults.end());
+  Json json = Json::object();
+  for (const auto& [kind, count] : sorted) {
+    json[kind] = {{"all", count.all()}, {"retried", count.retried()}};
+  }
+  return json;
+}
+
+/// "3 server_error (2 retried), 1 timed_out"; empty when there are none.
+std::string FaultsText(const FaultCounts& faults) {
+  const std::map<std::string, cachemgr::v1::FaultCount> sorted(faults.begin(), faults.end());
+  std::string text;
+  for (const auto& [kind, count] : sorted) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count.all(), kind);
+    if (count.retried() > 0) {
+      text += fmt::format(" ({} retried)", count.retried());
+    }
+  }
+  return text;
+}
+
 Json CountersJson(const cachemgr::v1::Counters& counters) {
   return {{"reads_hit", counters.reads_hit()},
           {"reads_joined", counters.reads_joined()},
@@ -59,6 +85,8 @@ Json CountersJson(const cachemgr::v1::Counters& counters) {
           {"fetched_bytes", counters.fetched_bytes()},
           {"registry_requests", counters.registry_requests()},
           {"integrity_errors", counters.integrity_errors()},
+          {"network_faults", FaultsJson(counters.network_faults())},
+          {"integrity_faults", FaultsJson(counters.integrity_faults())},
           {"reads_inflight", counters.reads_inflight()},
           {"kernel_opens", counters.kernel_opens()},
           {"kernel_opens_refused", counters.kernel_opens_refused()},
@@ -125,9 +153,15 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
   fmt::format_to(out, "reads: {} hit, {} filled, {} joined, {} failed, {} in flight\n",
                  counters.reads_hit(), counters.reads_filled(), counters.reads_joined(),
                  counters.reads_failed(), counters.reads_inflight());
-  fmt::format_to(out, "fetched: {} in {} requests, {} refused for a wrong digest\n",
+  fmt::format_to(out, "fetched: {} in {} requests, {} wrong answers\n",
                  FormatBytes(counters.fetched_bytes()), counters.registry_requests(),
                  counters.integrity_errors());
+  if (const std::string faults = FaultsText(counters.network_faults()); !faults.empty()) {
+    fmt::format_to(out, "network faults: {}\n", faults);
+  }
+  if (const std::string faults = FaultsText(counters.integrity_faults()); !faults.empty()) {
+    fmt::format_to(out, "integrity faults: {}\n", faults);
+  }
   text += CacheText(status.cache());
   fmt::format_to(out, "\nmounts: {}\n", status.mounts_size());
   for (const auto& mount : status.mounts()) {

@@ -77,9 +77,7 @@ class RegistryClientImpl final : public RegistryClient {
   explicit RegistryClientImpl(std::unique_ptr<RegistrySession> session)
       : session_(std::move(session)) {}
 
-  std::unique_ptr<FetchHandle> FetchRange(const Repository& repository, const Digest& digest,
-                                          ByteRange range, Deadline deadline,
-                                          RangeCallback done) override;
+  std::unique_ptr<FetchHandle> FetchRange(RangeRequest wanted, RangeCallback done) override;
   Result<Manifest> GetManifest(const Repository& repository, const std::string& name,
                                Deadline deadline) override;
   Result<std::string> GetBlob(const Repository& repository, const Digest& digest,
@@ -124,9 +122,10 @@ class RegistryClientImpl final : public RegistryClient {
   const std::unique_ptr<RegistrySession> session_;
 };
 
-std::unique_ptr<FetchHandle> RegistryClientImpl::FetchRange(const Repository& repository,
-                                                            const Digest& digest, ByteRange range,
-                                                            Deadline deadline, RangeCallback done) {
+std::unique_ptr<FetchHandle> RegistryClientImpl::FetchRange(RangeRequest wanted,
+                                                            RangeCallback done) {
+  const ByteRange range = wanted.range;
+  const Digest digest = wanted.digest;
   if (!range.IsValid() || range.empty()) {
     session_->Post([digest, range, done = std::move(done)] {
       done(InvalidArgument("bytes [{}, +{}) of blob {}", range.offset, range.length,
@@ -134,22 +133,26 @@ std::unique_ptr<FetchHandle> RegistryClientImpl::FetchRange(const Repository& re
     });
     return std::make_unique<RangeFetch>(CallHandle());
   }
-  RegistryRequest request = Request(repository, BlobPath(digest), deadline);
+  RegistryRequest request = Request(wanted.repository, BlobPath(digest), wanted.deadline);
   request.blob = digest;
+  request.until_deadline = wanted.until_deadline;
   request.headers.emplace("Range", RangeHeader(range));
   request.max_body_bytes = range.length + kRangeSlackBytes;
   request.expected_body_bytes = range.length;
-  request.on_headers = [range](const HttpResponse& response) {
-    return CheckRangeAnswer(response, range);
+  request.on_headers = [range, blob_bytes = wanted.blob_bytes](const HttpResponse& response) {
+    return CheckRangeAnswer(response, range, blob_bytes);
   };
+  request.on_retry = std::move(wanted.on_retry);
   RegistryCall::Done finish = [range, digest,
                                done = std::move(done)](Result<RegistryAnswer> answer) {
     if (!answer) {
       done(WithContext(std::move(answer).error(),
                        fmt::format("bytes [{}, {})", range.offset, range.end())));
     } else if (answer->response.body.size() != range.length) {
-      done(DataLoss("{} bytes instead of [{}, {}) of blob {}", answer->response.body.size(),
-                    range.offset, range.end(), digest.ToString()));
+      done(WithFault(
+          DataLoss("{} bytes instead of [{}, {}) of blob {}", answer->response.body.size(),
+                   range.offset, range.end(), digest.ToString()),
+          FaultKind::kWrongSize));
     } else {
       done(std::move(answer->response.body));
     }
@@ -308,13 +311,11 @@ Result<bool> RegistryClientImpl::PushManifest(const Repository& repository, cons
 
 }  // namespace
 
-Result<std::string> RegistryClient::FetchRangeSync(const Repository& repository,
-                                                   const Digest& digest, ByteRange range,
-                                                   Deadline deadline) {
+Result<std::string> RegistryClient::FetchRangeSync(RangeRequest request) {
   std::promise<Result<std::string>> promise;
   std::future<Result<std::string>> future = promise.get_future();
   std::unique_ptr<FetchHandle> handle =
-      FetchRange(repository, digest, range, deadline,
+      FetchRange(std::move(request),
                  [&promise](Result<std::string> bytes) { promise.set_value(std::move(bytes)); });
   return future.get();
 }

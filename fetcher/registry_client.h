@@ -50,6 +50,23 @@ struct RegistryOptions {
   std::chrono::milliseconds retry_delay{100};
 };
 
+/// One on-demand read of a blob.
+struct RangeRequest {
+  Repository repository;
+  Digest digest;
+  ByteRange range;
+  /// What the blob's size is known to be: a registry that names another one lies.
+  std::optional<uint64_t> blob_bytes = {};
+  Deadline deadline = {};
+  /// There is nobody else to ask: transient failures are tried again, with back-off, until there is
+  /// no time for another attempt (DeadlineExceeded), and not only RegistryOptions::max_attempts
+  /// times.
+  bool until_deadline = false;
+  /// Told of each failed attempt that is followed by another one, on the fetch loop's thread; must
+  /// not block. Not told of the last one, which is the result.
+  std::function<void(const Error&)> on_retry = {};
+};
+
 /// Cancels its fetch when destroyed before completion (the callback then runs with Cancelled).
 class FetchHandle {
  public:
@@ -63,7 +80,7 @@ class FetchHandle {
 /// redaction of secrets are its business. Errors: NotFound (404), Unauthenticated (401),
 /// PermissionDenied (403), Unavailable (network, 5xx), ResourceExhausted (429, with retry_after),
 /// DataLoss (digest, length, status 200 to a range, wrong Content-Range), DeadlineExceeded,
-/// Cancelled.
+/// Cancelled. Error::fault says what the registry did.
 class RegistryClient {
  public:
   using RangeCallback = std::function<void(Result<std::string>)>;
@@ -73,15 +90,12 @@ class RegistryClient {
   virtual ~RegistryClient() = default;
 
   // --- on-demand reads ---
-  /// Exactly the bytes of `range` of a blob: status 206, Content-Range and length checked. `done`
-  /// runs exactly once, on the fetch loop's thread, and must not block: hand over to a worker.
-  virtual std::unique_ptr<FetchHandle> FetchRange(const Repository& repository,
-                                                  const Digest& digest, ByteRange range,
-                                                  Deadline deadline, RangeCallback done) = 0;
+  /// Exactly the bytes of the range: status 206, Content-Range and length checked. `done` runs
+  /// exactly once, on the fetch loop's thread, and must not block: hand over to a worker.
+  virtual std::unique_ptr<FetchHandle> FetchRange(RangeRequest request, RangeCallback done) = 0;
 
   // --- control plane; blocking, never on the fetch loop's thread ---
-  Result<std::string> FetchRangeSync(const Repository& repository, const Digest& digest,
-                                     ByteRange range, Deadline deadline);
+  Result<std::string> FetchRangeSync(RangeRequest request);
   /// By tag or digest; when a digest is given or the registry names one the bytes are checked. <= 4
   /// MiB.
   virtual Result<Manifest> GetManifest(const Repository& repository, const std::string& name,

@@ -31,7 +31,8 @@ struct HttpRequest {
   std::string url;  ///< Absolute.
   std::multimap<std::string, std::string> headers;
   std::string body;  ///< POST, PUT, PATCH.
-  /// Whole exchange. A transfer that makes no progress for `stall_timeout` fails as well.
+  /// Whole exchange. A transfer that makes no progress for `stall_timeout`, or as good as none,
+  /// fails as well.
   Deadline deadline;
   std::chrono::milliseconds stall_timeout{30000};
   uint64_t max_body_bytes = 64ULL << 20U;  ///< ResourceExhausted beyond (only without a sink).

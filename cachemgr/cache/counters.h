@@ -1,9 +1,18 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
+#include "base/fault_kind.h"
+
 namespace floe::cachemgr {
+
+/// Requests that went wrong in one way.
+struct FaultCount {
+  std::atomic<uint64_t> all = 0;
+  std::atomic<uint64_t> retried = 0;  ///< Of those: the bytes were asked for again.
+};
 
 /// What the data path counts for `floe status`; since the cache manager started.
 struct Counters {
@@ -12,8 +21,9 @@ struct Counters {
   std::atomic<uint64_t> reads_filled = 0;  ///< Started at least one flight.
   std::atomic<uint64_t> reads_failed = 0;
   std::atomic<uint64_t> reads_inflight = 0;
-  std::atomic<uint64_t> fetched_bytes = 0;  ///< From registries, windows included.
-  std::atomic<uint64_t> integrity_errors = 0;
+  std::atomic<uint64_t> fetched_bytes = 0;     ///< From registries, windows included.
+  std::array<FaultCount, kFaultKinds> faults;  ///< By FaultKind.
+  std::atomic<uint64_t> integrity_errors = 0;  ///< The faults that are no network errors.
 };
 
 }  // namespace floe::cachemgr

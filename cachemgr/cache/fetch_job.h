@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "cachemgr/cache/fill_plan.h"
 #include "cachemgr/cache/flight.h"
+#include "cachemgr/cache/sources.h"
 
 namespace floe::cachemgr {
 
@@ -18,9 +19,15 @@ class Blob;
 /// What an attempt to fetch the bytes of one or more units is about.
 struct FetchTask {
   std::shared_ptr<Blob> blob;
-  uint32_t attempt = 0;       ///< Counts sources tried; the source is attempt % sources.
-  bool retry_of_lie = false;  ///< Bytes of an earlier attempt did not match: no further retry.
-  bool prefetch = false;      ///< Counted against the limit of prefetch requests.
+  uint32_t attempt = 0;   ///< Counts sources tried; the source is attempt % sources.
+  bool prefetch = false;  ///< Counted against the limit of prefetch requests.
+};
+
+/// What became of one of its range requests.
+struct FetchAnswer {
+  uint32_t retries = 0;        ///< By the fetcher, so far.
+  std::string bytes;           ///< When it succeeded,
+  std::optional<Error> error;  ///< and when not.
 };
 
 /// One such attempt. Constant but for the answers, which the fetch loop delivers and the workers
@@ -29,12 +36,13 @@ struct FetchJob {
   FetchTask task;
   std::vector<std::shared_ptr<Flight>> flights;  ///< Of plan.units, in that order.
   FetchPlan plan;
+  Source source;             ///< Set before the first part starts, as what follows.
+  bool last_source = false;  ///< All others have been tried.
 
   Mutex mutex;
   uint32_t parts_missing FLOE_GUARDED_BY(mutex) = 0;
-  std::string data FLOE_GUARDED_BY(mutex);            ///< plan.range of the blob.
-  std::string windows FLOE_GUARDED_BY(mutex);         ///< plan.windows of the windows object.
-  std::optional<Error> error FLOE_GUARDED_BY(mutex);  ///< Of the part that failed first.
+  FetchAnswer data FLOE_GUARDED_BY(mutex);     ///< plan.range of the blob.
+  FetchAnswer windows FLOE_GUARDED_BY(mutex);  ///< plan.windows of the windows object.
 };
 
 }  // namespace floe::cachemgr

@@ -38,6 +38,7 @@ Filler::Filler(const FillOptions& options, RegistryClients& clients, Counters& c
       clock_(clock),
       make_room_(std::move(make_room)),
       watch_(clock, options.request_timeout),
+      faults_(counters, clock),
       failures_(clock) {
   for (unsigned i = 0; i < std::max(1U, options_.workers); ++i) {
     workers_.emplace_back([this, i] {
@@ -202,27 +203,33 @@ void Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
     const MutexLock lock(job->mutex);
     job->parts_missing = windows ? 2 : 1;
   }
-  const Source& source = (*sources)[job->task.attempt % sources->size()];
-  StartPart(job, source, /*windows=*/false);
+  job->source = (*sources)[job->task.attempt % sources->size()];
+  job->last_source = job->task.attempt + 1 >= sources->size();
+  StartPart(job, /*windows=*/false);
   if (windows) {
-    StartPart(job, source, /*windows=*/true);
+    StartPart(job, /*windows=*/true);
   }
 }
 
-void Filler::StartPart(const std::shared_ptr<FetchJob>& job, const Source& source, bool windows) {
-  auto client = clients_.For(source);
+void Filler::StartPart(const std::shared_ptr<FetchJob>& job, bool windows) {
+  auto client = clients_.For(job->source);
   if (!client) {
     PartArrived(job, windows, client.error());
     return;
   }
   const image::BlobMap& map = job->task.blob->map();
+  fetcher::RangeRequest request{
+      .repository = job->source.repository,
+      .digest = windows ? map.windows_digest() : map.blob_digest(),
+      .range = windows ? job->plan.windows : job->plan.range,
+      .blob_bytes = windows ? map.windows_size_bytes() : map.blob_size_bytes(),
+      .deadline = Deadline::After(options_.request_timeout, clock_),
+      .until_deadline = job->last_source,
+      .on_retry = [this, job, windows](const Error& error) { PartRetried(*job, windows, error); }};
   auto handle =
-      (*client)->FetchRange(source.repository, windows ? map.windows_digest() : map.blob_digest(),
-                            windows ? job->plan.windows : job->plan.range,
-                            Deadline::After(options_.request_timeout, clock_),
-                            [this, job, windows](Result<std::string> bytes) {
-                              PartArrived(job, windows, std::move(bytes));
-                            });
+      (*client)->FetchRange(std::move(request), [this, job, windows](Result<std::string> bytes) {
+        PartArrived(job, windows, std::move(bytes));
+      });
   // Destroyed after the lock is released: the fetch is over, or is to be cancelled.
   std::unique_ptr<fetcher::FetchHandle> dropped;
   const MutexLock lock(mutex_);
@@ -235,6 +242,16 @@ void Filler::StartPart(const std::shared_ptr<FetchJob>& job, const Source& sourc
 
 // --- on the fetch loop's thread: nothing here waits ---
 
+void Filler::PartRetried(FetchJob& job, bool windows, const Error& error) {
+  uint32_t before = 0;
+  {
+    const MutexLock lock(job.mutex);
+    before = (windows ? job.windows : job.data).retries++;
+  }
+  Report(job, windows, windows ? job.plan.windows : job.plan.range, before, error,
+         /*retried=*/true);
+}
+
 void Filler::PartArrived(const std::shared_ptr<FetchJob>& job, bool windows,
                          Result<std::string> bytes) {
   const uint64_t wanted = windows ? job->plan.windows.length : job->plan.range.length;
@@ -242,16 +259,18 @@ void Filler::PartArrived(const std::shared_ptr<FetchJob>& job, bool windows,
     counters_.fetched_bytes += bytes->size();
     job->task.blob->CountFetched(bytes->size());
     if (bytes->size() != wanted) {
-      bytes = DataLoss("{} bytes came instead of {}", bytes->size(), wanted);
+      bytes = WithFault(DataLoss("{} bytes came instead of {}", bytes->size(), wanted),
+                        FaultKind::kWrongSize);
     }
   }
   bool last = false;
   {
     const MutexLock lock(job->mutex);
+    FetchAnswer& answer = windows ? job->windows : job->data;
     if (bytes) {
-      (windows ? job->windows : job->data) = std::move(*bytes);
-    } else if (!job->error) {
-      job->error = std::move(bytes).error();
+      answer.bytes = std::move(*bytes);
+    } else {
+      answer.error = std::move(bytes).error();
     }
     last = --job->parts_missing == 0;
   }
@@ -267,7 +286,7 @@ void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
   bool failed = false;
   {
     const MutexLock lock(job->mutex);
-    failed = job->error.has_value();
+    failed = job->data.error || job->windows.error;
   }
   Handles handles;
   {
@@ -298,14 +317,9 @@ void Filler::RunWorker() {
     FetchJob& job = *work->job;
     if (work->flight != kFetchFailed) {
       FillOne(job, work->flight, filler);
-      continue;
+    } else {
+      FetchFailed(job);
     }
-    std::optional<Error> error;
-    {
-      const MutexLock lock(job.mutex);
-      error = job.error;
-    }
-    FetchFailed(job, error.value_or(Internal("a fetch failed without a reason")));
   }
 }
 
@@ -317,21 +331,44 @@ void Filler::FillOne(FetchJob& job, uint32_t index, UnitFiller& filler) {
   std::span<const std::byte> window;
   {
     const MutexLock lock(job.mutex);  // The bytes do not change any more.
-    data = Slice(job.data, job.plan.range, unit.range);
-    window = Slice(job.windows, job.plan.windows, unit.window);
+    data = Slice(job.data.bytes, job.plan.range, unit.range);
+    window = Slice(job.windows.bytes, job.plan.windows, unit.window);
   }
   Result<void> filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
   if (!filled && IsDiskFull(filled.error()) && make_room_()) {
     filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
   }
-  if (!filled && TryAgain(job, {flight}, filled.error())) {
-    return;
+  if (!filled && filled.error().code == ErrorCode::kDataLoss) {
+    filled = WithFault(std::move(filled).error(), FaultKind::kWrongBytes);
+    const bool again = MayTryAgain(job.task, filled.error());
+    Report(job, /*windows=*/false, unit.range, /*retries=*/0, filled.error(), again);
+    if (again) {
+      TryAgain(job, {flight});
+      return;
+    }
   }
   Complete(blob, *flight, filled);
 }
 
-void Filler::FetchFailed(FetchJob& job, const Error& error) {
-  if (TryAgain(job, job.flights, error)) {
+void Filler::FetchFailed(FetchJob& job) {
+  FetchAnswer data;
+  FetchAnswer windows;
+  {
+    const MutexLock lock(job.mutex);
+    std::swap(data, job.data);
+    std::swap(windows, job.windows);
+  }
+  const Error error =
+      data.error ? *data.error : windows.error.value_or(Internal("a fetch without a reason"));
+  const bool again = MayTryAgain(job.task, error);
+  if (data.error) {
+    Report(job, /*windows=*/false, job.plan.range, data.retries, *data.error, again);
+  }
+  if (windows.error) {
+    Report(job, /*windows=*/true, job.plan.windows, windows.retries, *windows.error, again);
+  }
+  if (again) {
+    TryAgain(job, job.flights);
     return;
   }
   for (const auto& flight : job.flights) {
@@ -339,34 +376,40 @@ void Filler::FetchFailed(FetchJob& job, const Error& error) {
   }
 }
 
-bool Filler::TryAgain(const FetchJob& job, const Flights& flights, const Error& error) {
+bool Filler::MayTryAgain(const FetchTask& task, const Error& error) {
+  const size_t sources = task.blob->sources()->size();
+  const size_t tried = task.attempt + 1;
+  switch (error.code) {
+    case ErrorCode::kCancelled:
+      return false;  // We are stopping.
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kDeadlineExceeded:
+    case ErrorCode::kResourceExhausted:
+    case ErrorCode::kUnauthenticated:
+      // The last source has been asked until the deadline, or with fresh credentials.
+      return tried < sources;
+    default:
+      // Refused, or answered wrongly. Registries have replicas and proxies that disagree for a
+      // moment: one answer of that kind is not the truth yet.
+      return tried < std::max<size_t>(sources, 2);
+  }
+}
+
+void Filler::TryAgain(const FetchJob& job, const Flights& flights) {
   FetchTask next = job.task;
   ++next.attempt;
-  switch (error.code) {
-    case ErrorCode::kDataLoss:
-      ++counters_.integrity_errors;
-      LogError("bytes do not match blob={} unit={} attempt={} reason=\"{}\"",
-               next.blob->map().blob_digest().ToString(), flights.front()->unit, next.attempt,
-               error.message);
-      if (next.retry_of_lie) {
-        return false;
-      }
-      next.retry_of_lie = true;
-      break;
-    case ErrorCode::kCancelled:
-    case ErrorCode::kResourceExhausted:
-      if (error.code == ErrorCode::kCancelled || IsDiskFull(error)) {
-        return false;  // Not the source's fault: we are stopping, or the disk is full.
-      }
-      [[fallthrough]];
-    default:
-      if (next.attempt >= next.blob->sources()->size()) {
-        return false;
-      }
-      break;
-  }
   StartFlights(flights, next);
-  return true;
+}
+
+void Filler::Report(const FetchJob& job, bool windows, ByteRange range, uint32_t retries,
+                    const Error& error, bool retried) {
+  const image::BlobMap& map = job.task.blob->map();
+  faults_.Report({.error = error,
+                  .registry = job.source.repository.registry,
+                  .digest = windows ? map.windows_digest() : map.blob_digest(),
+                  .range = range,
+                  .attempt = job.task.attempt + retries + 1,
+                  .retried = retried});
 }
 
 void Filler::Complete(Blob& blob, Flight& flight, const Result<void>& outcome) {

@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "cachemgr/cache/counters.h"
 #include "cachemgr/cache/deadline_watch.h"
+#include "cachemgr/cache/fault_log.h"
 #include "cachemgr/cache/fetch_job.h"
 #include "cachemgr/cache/fill_plan.h"
 #include "cachemgr/cache/log_budget.h"
@@ -44,9 +45,10 @@ struct FillOptions {
 ///   Fetched (fetch loop's thread)   bytes -> work queue
 ///   Work ("fill-N")                 decode, verify, write, mark present -> waiters
 ///
-/// A flight whose fetch fails goes on with the next source; a flight whose bytes do not match is
-/// fetched once more, from the next source if there is one; then its waiters fail, and the next
-/// demand starts anew.
+/// A flight whose fetch fails goes on with the next source; what the last one has is asked for
+/// until the deadline. A flight that is refused, or whose bytes do not match, is fetched once more
+/// at least, from the next source if there is one. Then its waiters fail, and the next demand
+/// starts anew. Whatever goes wrong with a registry is counted and logged by its kind (FaultLog).
 class Filler {
  public:
   /// All must outlive this. `make_room`: called on a worker when the disk is full; true when it is
@@ -90,15 +92,21 @@ class Filler {
   /// Plans and starts the requests for flights, which are sorted by unit.
   void StartFlights(const Flights& flights, const FetchTask& task);
   void StartJob(const std::shared_ptr<FetchJob>& job);
-  void StartPart(const std::shared_ptr<FetchJob>& job, const Source& source, bool windows);
+  void StartPart(const std::shared_ptr<FetchJob>& job, bool windows);
+  void PartRetried(FetchJob& job, bool windows, const Error& error);
   void PartArrived(const std::shared_ptr<FetchJob>& job, bool windows, Result<std::string> bytes);
   void Fetched(const std::shared_ptr<FetchJob>& job);
 
   void RunWorker();
   void FillOne(FetchJob& job, uint32_t index, UnitFiller& filler);
-  void FetchFailed(FetchJob& job, const Error& error);
-  /// Another attempt for flights of a job that failed; false when there is none left.
-  bool TryAgain(const FetchJob& job, const Flights& flights, const Error& error);
+  void FetchFailed(FetchJob& job);
+  /// Another attempt is left for what ended with this error.
+  [[nodiscard]] static bool MayTryAgain(const FetchTask& task, const Error& error);
+  /// For flights of a job that failed.
+  void TryAgain(const FetchJob& job, const Flights& flights);
+  /// What went wrong with a range of the job's blob, or of its windows object.
+  void Report(const FetchJob& job, bool windows, ByteRange range, uint32_t retries,
+              const Error& error, bool retried);
   void Complete(Blob& blob, Flight& flight, const Result<void>& outcome);
 
   const FillOptions options_;
@@ -110,6 +118,7 @@ class Filler {
   WorkQueue<Work> queue_;
   std::atomic<uint32_t> prefetch_requests_ = 0;  // Under way.
 
+  FaultLog faults_;
   LogBudget failures_;
 
   Mutex mutex_;

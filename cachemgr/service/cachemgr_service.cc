@@ -67,6 +67,18 @@ void ToMessage(const Counters& counters, v1::Counters& message) {
   message.set_reads_inflight(counters.reads_inflight);
   message.set_fetched_bytes(counters.fetched_bytes);
   message.set_integrity_errors(counters.integrity_errors);
+  for (size_t i = 0; i < kFaultKinds; ++i) {
+    const FaultCount& count = counters.faults.at(i);
+    if (count.all == 0) {
+      continue;
+    }
+    const auto kind = static_cast<FaultKind>(i);
+    auto& faults = IsIntegrityFault(kind) ? *message.mutable_integrity_faults()
+                                          : *message.mutable_network_faults();
+    v1::FaultCount& out = faults[std::string(FaultKindName(kind))];
+    out.set_all(count.all);
+    out.set_retried(count.retried);
+  }
 }
 
 }  // namespace

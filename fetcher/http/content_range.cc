@@ -1,6 +1,7 @@
 #include "fetcher/http/content_range.h"
 
 #include <charconv>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -74,26 +75,41 @@ std::string RangeHeader(ByteRange range) {
   return fmt::format("bytes={}-{}", range.offset, range.end() - 1);
 }
 
-Result<void> CheckRangeAnswer(const HttpResponse& response, ByteRange wanted) {
+Result<void> CheckRangeAnswer(const HttpResponse& response, ByteRange wanted,
+                              std::optional<uint64_t> blob_bytes) {
   if (response.status == kOk) {
-    if (wanted.offset == 0 &&
+    if (wanted.offset == 0 && wanted.length == blob_bytes.value_or(wanted.length) &&
         response.Header("content-length") == fmt::format("{}", wanted.length)) {
       return Ok();
     }
-    return DataLoss("status 200 to a request for bytes [{}, {})", wanted.offset, wanted.end());
+    return WithFault(
+        DataLoss("status 200 to a request for bytes [{}, {})", wanted.offset, wanted.end()),
+        FaultKind::kRangeIgnored);
   }
   if (response.status != kPartialContent) {
-    return DataLoss("status {} to a range request", response.status);
+    return WithFault(DataLoss("status {} to a range request", response.status),
+                     FaultKind::kRangeIgnored);
   }
-  FLOE_ASSIGN_OR_RETURN(ContentRange got, ContentRange::Parse(response.Header("content-range")));
+  Result<ContentRange> got = ContentRange::Parse(response.Header("content-range"));
+  if (!got) {
+    return WithFault(std::move(got).error(), FaultKind::kWrongContentRange);
+  }
+  const uint64_t total = got->total_bytes.value_or(0);
+  const uint64_t expected_total = blob_bytes.value_or(total);
+  if (total != 0 && total != expected_total) {
+    return WithFault(DataLoss("the blob has {} bytes instead of {}", total, expected_total),
+                     FaultKind::kWrongSize);
+  }
+  if (got->range != wanted) {
+    return WithFault(DataLoss("Content-Range [{}, {}) instead of [{}, {})", got->range.offset,
+                              got->range.end(), wanted.offset, wanted.end()),
+                     FaultKind::kWrongContentRange);
+  }
   std::string length = response.Header("content-length");
   if (!length.empty() && length != fmt::format("{}", wanted.length)) {
-    return DataLoss("Content-Length {} for bytes [{}, {})", length.substr(0, 20), wanted.offset,
-                    wanted.end());
-  }
-  if (got.range != wanted) {
-    return DataLoss("Content-Range [{}, {}) instead of [{}, {})", got.range.offset, got.range.end(),
-                    wanted.offset, wanted.end());
+    return WithFault(DataLoss("Content-Length {} for bytes [{}, {})", length.substr(0, 20),
+                              wanted.offset, wanted.end()),
+                     FaultKind::kWrongSize);
   }
   return Ok();
 }

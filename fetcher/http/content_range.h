@@ -23,8 +23,10 @@ struct ContentRange {
 [[nodiscard]] std::string RangeHeader(ByteRange range);
 
 /// What every answer to a range request must pass before a byte of it counts: status 206 and a
-/// Content-Range that is exactly `wanted`; a 200 only when `wanted` is known to be everything (it
-/// starts at 0 and the announced length is its own). DataLoss otherwise.
-Result<void> CheckRangeAnswer(const HttpResponse& response, ByteRange wanted);
+/// Content-Range that is exactly `wanted`, of a blob of `blob_bytes` where both sides say how large
+/// it is; a 200 only when `wanted` is known to be everything (it starts at 0 and the announced
+/// length is its own). DataLoss with its fault otherwise.
+Result<void> CheckRangeAnswer(const HttpResponse& response, ByteRange wanted,
+                              std::optional<uint64_t> blob_bytes = std::nullopt);
 
 }  // namespace floe::fetcher

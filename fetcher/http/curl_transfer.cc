@@ -17,6 +17,8 @@ constexpr long kReceiveBufferBytes = 256L << 10U;
 constexpr size_t kMaxHeaderBytes = 256U << 10U;
 // Of an answer that is no success nobody needs more.
 constexpr size_t kMaxErrorBodyBytes = 64U << 10U;
+// A transfer that is slower than this for the whole stall timeout has stalled.
+constexpr uint64_t kMinBytesPerSecond = 256;
 
 bool HasLineBreak(std::string_view text) {
   return text.find_first_of(std::string_view("\r\n\0", 3)) != text.npos;
@@ -33,7 +35,7 @@ std::string_view Trim(std::string_view text) {
 
 Result<void> CurlTransfer::Configure(CURL* easy, CURLSH* share, const CurlSettings& settings) {
   easy_ = easy;
-  last_progress_ = Clock::Real().Now();
+  MarkProgress();
   Set(CURLOPT_PRIVATE, this);
   Set(CURLOPT_URL, request_.url.c_str());
   Set(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -123,7 +125,7 @@ void CurlTransfer::SetPaused(bool paused) {
     return;
   }
   paused_ = paused;
-  last_progress_ = Clock::Real().Now();
+  MarkProgress();
   if (easy_ != nullptr) {
     (void)curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
   }
@@ -165,7 +167,7 @@ int CurlTransfer::OnProgress(void* self, curl_off_t, curl_off_t, curl_off_t, cur
   auto& transfer = *static_cast<CurlTransfer*>(self);
   if (sent != transfer.sent_) {
     transfer.sent_ = sent;
-    transfer.last_progress_ = Clock::Real().Now();
+    transfer.MarkProgress();
   }
   return 0;
 }
@@ -173,7 +175,7 @@ int CurlTransfer::OnProgress(void* self, curl_off_t, curl_off_t, curl_off_t, cur
 int CurlTransfer::OnRequest(void* self, char*, char*, int, int) {
   auto& transfer = *static_cast<CurlTransfer*>(self);
   transfer.started_ = true;
-  transfer.last_progress_ = Clock::Real().Now();
+  transfer.MarkProgress();
   ++transfer.counters_.requests;
   return CURL_PREREQFUNC_OK;
 }
@@ -181,14 +183,27 @@ int CurlTransfer::OnRequest(void* self, char*, char*, int, int) {
 curl_socket_t CurlTransfer::OnOpenSocket(void* self, curlsocktype, curl_sockaddr* address) {
   auto& transfer = *static_cast<CurlTransfer*>(self);
   transfer.started_ = true;
-  transfer.last_progress_ = Clock::Real().Now();
+  transfer.MarkProgress();
   ++transfer.counters_.connections;
   // Credential helpers must not inherit it.
   return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-Result<void> CurlTransfer::TakeHeaderLine(std::string_view line) {
+void CurlTransfer::MarkProgress() {
   last_progress_ = Clock::Real().Now();
+  received_since_ = 0;
+}
+
+void CurlTransfer::CountReceived(size_t bytes) {
+  received_since_ += bytes;
+  if (received_since_ * 1000 >=
+      kMinBytesPerSecond * static_cast<uint64_t>(request_.stall_timeout.count())) {
+    MarkProgress();
+  }
+}
+
+Result<void> CurlTransfer::TakeHeaderLine(std::string_view line) {
+  CountReceived(line.size());
   header_bytes_ += line.size();
   if (header_bytes_ > kMaxHeaderBytes) {
     return ResourceExhausted("{}: more than {} bytes of headers", RedactUrl(request_.url),
@@ -222,6 +237,7 @@ Result<void> CurlTransfer::EndHeaders() {
     return Ok();
   }
   headers_done_ = true;
+  MarkProgress();
   long version = 0;
   (void)curl_easy_getinfo(easy_, CURLINFO_HTTP_VERSION, &version);
   http1_ = version < CURL_HTTP_VERSION_2_0;
@@ -238,7 +254,7 @@ Result<void> CurlTransfer::EndHeaders() {
 }
 
 Result<void> CurlTransfer::TakeBody(std::string_view bytes) {
-  last_progress_ = Clock::Real().Now();
+  CountReceived(bytes.size());
   counters_.body_bytes += bytes.size();
   if (!succeeded()) {
     response_.body.append(bytes.substr(0, kMaxErrorBodyBytes - response_.body.size()));
@@ -249,8 +265,9 @@ Result<void> CurlTransfer::TakeBody(std::string_view bytes) {
     return request_.sink(std::as_bytes(std::span(bytes.data(), bytes.size())));
   }
   if (bytes.size() > request_.max_body_bytes - response_.body.size()) {
-    return ResourceExhausted("{}: body longer than {} bytes", RedactUrl(request_.url),
-                             request_.max_body_bytes);
+    return WithFault(ResourceExhausted("{}: body longer than {} bytes", RedactUrl(request_.url),
+                                       request_.max_body_bytes),
+                     FaultKind::kWrongSize);
   }
   response_.body.append(bytes);
   return Ok();

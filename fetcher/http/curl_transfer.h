@@ -58,7 +58,8 @@ class CurlTransfer {
   [[nodiscard]] bool started() const { return started_; }
   /// True once the answer came and was not HTTP/2.
   [[nodiscard]] bool answered_by_http1() const { return http1_; }
-  /// When it last made progress; now, while it is paused or not started.
+  /// When it last made progress; a byte now and then is none. Now, while it is paused or not
+  /// started.
   [[nodiscard]] Clock::TimePoint LastProgress() const;
 
   // The transport's own bookkeeping.
@@ -77,6 +78,8 @@ class CurlTransfer {
   void SetMethod();
   Result<void> SetHeaders(const std::string& user_agent);
   void SetTls(CURLSH* share, const CurlSettings& settings);
+  void MarkProgress();
+  void CountReceived(size_t bytes);
   Result<void> TakeHeaderLine(std::string_view line);
   Result<void> EndHeaders();
   Result<void> TakeBody(std::string_view bytes);
@@ -103,6 +106,7 @@ class CurlTransfer {
   bool paused_ = false;
   curl_off_t sent_ = 0;
   Clock::TimePoint last_progress_;
+  uint64_t received_since_ = 0;  ///< Bytes since then.
 };
 
 }  // namespace floe::fetcher

@@ -241,8 +241,9 @@ void CurlTransport::Loop::Add(uint64_t id, std::unique_ptr<CurlTransfer> transfe
   origin->second.waiting.push_back(id);
   if (!request.deadline.infinite()) {
     transfer->deadline_timer = tasks_->RunAt(request.deadline.when(), [this, id] {
-      Complete(id, DeadlineExceeded("{}: no complete answer in time",
-                                    RedactUrl(transfers_[id]->request().url)));
+      Complete(id, WithFault(DeadlineExceeded("{}: no complete answer in time",
+                                              RedactUrl(transfers_[id]->request().url)),
+                             FaultKind::kTimedOut));
     });
   }
   transfer->stall_timer =
@@ -337,8 +338,9 @@ void CurlTransport::Loop::CheckStall(uint64_t id) {
   std::chrono::milliseconds limit = transfer.request().stall_timeout;
   Clock::TimePoint due = transfer.LastProgress() + limit;
   if (due <= Clock::Real().Now()) {
-    Complete(id, Unavailable("{}: no progress for {} ms", RedactUrl(transfer.request().url),
-                             limit.count()));
+    Complete(id, WithFault(Unavailable("{}: no progress for {} ms",
+                                       RedactUrl(transfer.request().url), limit.count()),
+                           FaultKind::kStalled));
     return;
   }
   transfer.stall_timer = tasks_->RunAt(due, [this, id] { CheckStall(id); });

@@ -17,9 +17,11 @@ constexpr std::chrono::hours kMaxRetryAfter{24};
 struct CurlRow {
   CURLcode curl;
   ErrorCode code;
+  FaultKind fault = FaultKind::kOther;
 };
 
-// Everything that is not listed is a hiccup of the network: Unavailable.
+// Everything that is not listed is a hiccup of the network.
+constexpr CurlRow kHiccup = {CURLE_OK, ErrorCode::kUnavailable, FaultKind::kConnection};
 constexpr CurlRow kCurlRows[] = {
     {CURLE_UNSUPPORTED_PROTOCOL, ErrorCode::kFailedPrecondition},
     {CURLE_WEIRD_SERVER_REPLY, ErrorCode::kFailedPrecondition},
@@ -31,15 +33,24 @@ constexpr CurlRow kCurlRows[] = {
     {CURLE_NOT_BUILT_IN, ErrorCode::kInternal},
     {CURLE_UNKNOWN_OPTION, ErrorCode::kInternal},
     {CURLE_WRITE_ERROR, ErrorCode::kInternal},
-    {CURLE_PEER_FAILED_VERIFICATION, ErrorCode::kFailedPrecondition},
-    {CURLE_SSL_CERTPROBLEM, ErrorCode::kFailedPrecondition},
-    {CURLE_SSL_CIPHER, ErrorCode::kFailedPrecondition},
-    {CURLE_SSL_CACERT_BADFILE, ErrorCode::kFailedPrecondition},
-    {CURLE_SSL_ISSUER_ERROR, ErrorCode::kFailedPrecondition},
-    {CURLE_SSL_INVALIDCERTSTATUS, ErrorCode::kFailedPrecondition},
-    {CURLE_SSL_PINNEDPUBKEYNOTMATCH, ErrorCode::kFailedPrecondition},
-    {CURLE_BAD_CONTENT_ENCODING, ErrorCode::kDataLoss},
+    {CURLE_PEER_FAILED_VERIFICATION, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_SSL_CERTPROBLEM, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_SSL_CIPHER, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_SSL_CACERT_BADFILE, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_SSL_ISSUER_ERROR, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_SSL_INVALIDCERTSTATUS, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_SSL_PINNEDPUBKEYNOTMATCH, ErrorCode::kFailedPrecondition, FaultKind::kTls},
+    {CURLE_BAD_CONTENT_ENCODING, ErrorCode::kDataLoss, FaultKind::kWrongBytes},
+    {CURLE_PARTIAL_FILE, ErrorCode::kUnavailable, FaultKind::kShortBody},
+    // To connect; everything later is timed by the transport.
+    {CURLE_OPERATION_TIMEDOUT, ErrorCode::kUnavailable, FaultKind::kStalled},
 };
+
+const CurlRow& RowOfCurl(int curl_code) {
+  const auto* row = std::find_if(std::begin(kCurlRows), std::end(kCurlRows),
+                                 [&](const CurlRow& r) { return r.curl == curl_code; });
+  return row == std::end(kCurlRows) ? kHiccup : *row;
+}
 
 /// "CODE: message" of the first error of the registry's JSON body; empty when there is none.
 std::string RegistrysOwnWords(const std::string& body) {
@@ -99,16 +110,34 @@ ErrorCode CodeOfStatus(int status) {
   }
 }
 
-ErrorCode CodeOfCurl(int curl_code) {
-  const auto* row = std::find_if(std::begin(kCurlRows), std::end(kCurlRows),
-                                 [&](const CurlRow& r) { return r.curl == curl_code; });
-  return row == std::end(kCurlRows) ? ErrorCode::kUnavailable : row->code;
+ErrorCode CodeOfCurl(int curl_code) { return RowOfCurl(curl_code).code; }
+
+FaultKind FaultOfStatus(int status) {
+  switch (status) {
+    case 401:
+    case 407:
+      return FaultKind::kUnauthenticated;
+    case 403:
+      return FaultKind::kForbidden;
+    case 404:
+    case 410:
+      return FaultKind::kNotFound;
+    case 416:
+      return FaultKind::kRangeNotSatisfiable;
+    case 429:
+      return FaultKind::kTooManyRequests;
+    default:
+      return status >= 500 ? FaultKind::kServerError : FaultKind::kOther;
+  }
 }
+
+FaultKind FaultOfCurl(int curl_code) { return RowOfCurl(curl_code).fault; }
 
 Error StatusError(const HttpResponse& response, std::string_view what,
                   std::chrono::system_clock::time_point now) {
   Error error;
   error.code = CodeOfStatus(response.status);
+  error.fault = FaultOfStatus(response.status);
   std::string words = RegistrysOwnWords(response.body);
   error.message = words.empty() ? fmt::format("{}: status {}", what, response.status)
                                 : fmt::format("{}: status {}, {}", what, response.status, words);
@@ -120,11 +149,13 @@ Error CurlError(int curl_code, std::string_view detail, std::string_view what) {
   auto code = static_cast<CURLcode>(curl_code);
   Error error;
   error.code = CodeOfCurl(curl_code);
+  error.fault = FaultOfCurl(curl_code);
   error.message =
       fmt::format("{}: {}", what, detail.empty() ? curl_easy_strerror(code) : RedactText(detail));
   // The handshake fails for many reasons; only this one never goes away.
   if (code == CURLE_SSL_CONNECT_ERROR && detail.find("wrong version number") != detail.npos) {
     error.code = ErrorCode::kFailedPrecondition;
+    error.fault = FaultKind::kTls;
     error.message += " (plain HTTP on this port? it must be configured)";
   }
   return error;

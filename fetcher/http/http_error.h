@@ -18,8 +18,15 @@ namespace floe::fetcher {
 /// something else, or its certificate is not trusted; trying again is of no use.
 [[nodiscard]] ErrorCode CodeOfCurl(int curl_code);
 
-/// From an answer: "what: status 404, MANIFEST_UNKNOWN: ...", with retry_after from Retry-After.
-/// The registry's own words come from the JSON body of the distribution spec, redacted and cut.
+/// The fault that such a status is when the registry itself answers.
+[[nodiscard]] FaultKind FaultOfStatus(int status);
+
+/// The fault that such a CURLcode is.
+[[nodiscard]] FaultKind FaultOfCurl(int curl_code);
+
+/// From an answer: "what: status 404, MANIFEST_UNKNOWN: ...", with retry_after from Retry-After
+/// and the status's fault. The registry's own words come from the JSON body of the distribution
+/// spec, redacted and cut.
 Error StatusError(const HttpResponse& response, std::string_view what,
                   std::chrono::system_clock::time_point now);
 

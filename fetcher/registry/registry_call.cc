@@ -31,6 +31,12 @@ bool IsRefusalOfTarget(int status) {
          status == 404 || status == 410;
 }
 
+/// Helpers, configuration and realms fail in many ways; to the registry it is all one.
+Error NoCredentials(Error error) {
+  bool says = error.fault != FaultKind::kNone || error.code == ErrorCode::kCancelled;
+  return says ? error : WithFault(std::move(error), FaultKind::kUnauthenticated);
+}
+
 std::vector<Challenge> ChallengesOf(const HttpResponse& response) {
   std::vector<Challenge> challenges;
   auto [first, last] = response.headers.equal_range("www-authenticate");
@@ -52,7 +58,8 @@ void RegistryCall::Start() {
   if (!request_.deadline.infinite()) {
     deadline_timer_ = context_.tasks->RunAt(request_.deadline.when(), [weak = weak_from_this()] {
       if (auto self = weak.lock()) {
-        self->Finish(DeadlineExceeded("{}: ran out of time", self->Describe()));
+        self->Finish(WithFault(DeadlineExceeded("{}: ran out of time", self->Describe()),
+                               FaultKind::kTimedOut));
       }
     });
   }
@@ -97,7 +104,7 @@ Authenticator::Done RegistryCall::WhenAuthorized(std::function<void(std::string)
     if (header) {
       next(*std::move(header));
     } else {
-      self->FailOrRetry(std::move(header).error());
+      self->FailOrRetry(NoCredentials(std::move(header).error()));
     }
   };
 }
@@ -171,12 +178,19 @@ void RegistryCall::OnAnswer(Result<HttpResponse> result) {
     Finish(RegistryAnswer{*std::move(result), url_});
   } else if (!TakeOverRedirect(response) && !TakeOverRefusal(response) &&
              !TakeOverStaleTarget(response)) {
-    Error error = StatusError(response, Describe(), Clock::Real().WallNow());
-    if (response.status == kTooManyRequests && !error.retry_after) {
-      error.retry_after = kDefaultRetryAfter;
-    }
-    FailOrRetry(std::move(error));
+    FailOrRetry(ErrorOf(response));
   }
+}
+
+Error RegistryCall::ErrorOf(const HttpResponse& response) const {
+  Error error = StatusError(response, Describe(), Clock::Real().WallNow());
+  if (response.status == kTooManyRequests && !error.retry_after) {
+    error.retry_after = kDefaultRetryAfter;
+  }
+  if (!AtRegistry() && request_.blob && IsRefusalOfTarget(response.status)) {
+    error.fault = FaultKind::kRedirectRefused;
+  }
+  return error;
 }
 
 bool RegistryCall::TakeOverWrongScheme(const Result<HttpResponse>& result) {
@@ -237,7 +251,11 @@ bool RegistryCall::TakeOverRefusal(const HttpResponse& response) {
   }
   refreshed_ = true;
   state_ = State::kAuthorizing;
-  Error refusal = StatusError(response, Describe(), Clock::Real().WallNow());
+  Error refusal = ErrorOf(response);
+  // Without credentials the refusal was but the registry's question for them.
+  if (!authorization_.empty()) {
+    WillRetry(refusal);
+  }
   context_.authenticator.Refresh(
       Scope(), ChallengesOf(response), authorization_,
       [weak = weak_from_this(), step = ++step_, refusal](Result<std::string> header) {
@@ -251,7 +269,7 @@ bool RegistryCall::TakeOverRefusal(const HttpResponse& response) {
                    refusal.code == ErrorCode::kPermissionDenied) {
           self->Finish(refusal);  // There is nothing better than what was forbidden.
         } else {
-          self->FailOrRetry(std::move(header).error());
+          self->FailOrRetry(NoCredentials(std::move(header).error()));
         }
       });
   return true;
@@ -262,6 +280,7 @@ bool RegistryCall::TakeOverStaleTarget(const HttpResponse& response) {
     return false;
   }
   re_resolved_ = true;
+  WillRetry(ErrorOf(response));
   context_.redirects.Forget(request_.repository, *request_.blob);
   --attempts_;
   Attempt();
@@ -271,16 +290,20 @@ bool RegistryCall::TakeOverStaleTarget(const HttpResponse& response) {
 void RegistryCall::FailOrRetry(Error error) {
   bool worth_it = error.code == ErrorCode::kUnavailable ||
                   (error.code == ErrorCode::kResourceExhausted && error.retry_after);
-  if (!worth_it || !request_.idempotent || delivered_ ||
-      attempts_ >= context_.options.max_attempts) {
+  bool exhausted = !request_.until_deadline && attempts_ >= context_.options.max_attempts;
+  if (!worth_it || !request_.idempotent || delivered_ || exhausted) {
     Finish(std::move(error));
     return;
   }
   Clock::Duration delay = RetryDelay(error);
   if (delay > kMaxRetryAfter || delay >= request_.deadline.Remaining()) {
+    if (request_.until_deadline) {
+      error.code = ErrorCode::kDeadlineExceeded;  // The fault and the words stay.
+    }
     Finish(std::move(error));
     return;
   }
+  WillRetry(error);
   state_ = State::kWaiting;
   ++step_;
   retry_timer_ = context_.tasks->RunAt(Clock::Real().Now() + delay, [weak = weak_from_this()] {
@@ -288,6 +311,12 @@ void RegistryCall::FailOrRetry(Error error) {
       self->Attempt();
     }
   });
+}
+
+void RegistryCall::WillRetry(const Error& error) {
+  if (request_.on_retry) {
+    request_.on_retry(error);
+  }
 }
 
 Clock::Duration RegistryCall::RetryDelay(const Error& error) {

@@ -32,13 +32,17 @@ struct RegistryRequest {
   bool push = false;       ///< Asks for the right to push as well.
   std::multimap<std::string, std::string> headers;
   std::string body;
-  bool idempotent = true;        ///< May be sent again after a failure.
+  bool idempotent = true;  ///< May be sent again after a failure.
+  /// Is sent again until the deadline, and not only RegistryOptions::max_attempts times.
+  bool until_deadline = false;
   bool follow_redirects = true;  ///< False: a redirect is an answer like a success.
   std::optional<Digest> blob;    ///< Set: where redirects lead is kept for this blob.
   Deadline deadline;
   uint64_t max_body_bytes = 64ULL << 20U;
   std::optional<uint64_t> expected_body_bytes;
   std::function<Result<void>(const HttpResponse&)> on_headers;  ///< As in HttpRequest.
+  /// Told of each failure after which the request is sent again, on the loop's thread.
+  std::function<void(const Error&)> on_retry;
   /// As in HttpRequest. Once it saw bytes the request is not sent again.
   std::function<Result<void>(std::span<const std::byte>)> sink;
   /// Asked after each call of the sink: true pauses the transfer until
@@ -117,6 +121,8 @@ class RegistryCall : public std::enable_shared_from_this<RegistryCall> {
   bool TakeOverStaleTarget(const HttpResponse& response);
   void Redirect(const HttpResponse& response);
   void FailOrRetry(Error error);
+  void WillRetry(const Error& error);
+  [[nodiscard]] Error ErrorOf(const HttpResponse& response) const;
   [[nodiscard]] Clock::Duration RetryDelay(const Error& error);
   [[nodiscard]] AuthScope Scope() const;
   [[nodiscard]] std::string Describe() const;

@@ -10,6 +10,7 @@
 #include "base/byte_range.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/fault_kind.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/result.h"
@@ -52,6 +53,32 @@ TEST(ErrorTest, EveryCodeHasItsOwnName) {
     names.insert(ErrorCodeName(static_cast<ErrorCode>(code)));
   }
   EXPECT_EQ(names.size(), 16U);
+}
+
+TEST(FaultKindTest, EveryKindHasANameOfItsOwn) {
+  std::set<std::string_view> names;
+  for (size_t i = 0; i < kFaultKinds; ++i) {
+    names.insert(FaultKindName(static_cast<FaultKind>(i)));
+  }
+  EXPECT_EQ(names.size(), kFaultKinds);
+  EXPECT_EQ(FaultKindName(FaultKind::kRangeNotSatisfiable), "range_not_satisfiable");
+}
+
+TEST(FaultKindTest, OnlyAnswersThatClaimSuccessAreIntegrityFaults) {
+  for (FaultKind kind : {FaultKind::kNone, FaultKind::kRangeNotSatisfiable, FaultKind::kShortBody,
+                         FaultKind::kTimedOut, FaultKind::kOther}) {
+    EXPECT_FALSE(IsIntegrityFault(kind)) << FaultKindName(kind);
+  }
+  for (FaultKind kind : {FaultKind::kRangeIgnored, FaultKind::kWrongContentRange,
+                         FaultKind::kWrongSize, FaultKind::kWrongBytes}) {
+    EXPECT_TRUE(IsIntegrityFault(kind)) << FaultKindName(kind);
+  }
+}
+
+TEST(ErrorTest, ContextKeepsTheFault) {
+  const Error error = WithFault(NotFound("gone"), FaultKind::kNotFound);
+  EXPECT_EQ(WithContext(error, "where").fault, FaultKind::kNotFound);
+  EXPECT_EQ(error.code, ErrorCode::kNotFound);
 }
 
 TEST(ErrorTest, ErrnoChoosesTheCodeByMeaning) {

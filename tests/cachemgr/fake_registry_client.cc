@@ -63,16 +63,21 @@ void FakeRegistryClient::WaitForRequests(size_t count) const {
   }
 }
 
-std::unique_ptr<fetcher::FetchHandle> FakeRegistryClient::FetchRange(
-    const fetcher::Repository& repository, const Digest& digest, ByteRange range,
-    Deadline /*deadline*/, RangeCallback done) {
+std::unique_ptr<fetcher::FetchHandle> FakeRegistryClient::FetchRange(fetcher::RangeRequest wanted,
+                                                                     RangeCallback done) {
   uint64_t number = 0;
   {
     const MutexLock lock(mutex_);
-    const Request request{.repository = repository.ToString(), .digest = digest, .range = range};
+    Request request{.repository = wanted.repository.ToString(),
+                    .digest = wanted.digest,
+                    .range = wanted.range,
+                    .blob_bytes = wanted.blob_bytes,
+                    .until_deadline = wanted.until_deadline,
+                    .on_retry = nullptr};
     requests_.push_back(request);
+    request.on_retry = std::move(wanted.on_retry);  // Holds on to its flight: not for the record.
     number = requests_.size();
-    queue_.push_back({.number = number, .request = request, .done = std::move(done)});
+    queue_.push_back({.number = number, .request = std::move(request), .done = std::move(done)});
   }
   changed_.NotifyAll();
   return std::make_unique<Handle>(*this, number);

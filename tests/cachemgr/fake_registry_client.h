@@ -22,6 +22,9 @@ class FakeRegistryClient final : public fetcher::RegistryClient {
     std::string repository;
     Digest digest;
     ByteRange range;
+    std::optional<uint64_t> blob_bytes;
+    bool until_deadline = false;
+    std::function<void(const Error&)> on_retry;  ///< A script may say that it tried before.
   };
 
   FakeRegistryClient();
@@ -38,9 +41,8 @@ class FakeRegistryClient final : public fetcher::RegistryClient {
   /// Waits until so many requests have been made.
   void WaitForRequests(size_t count) const;
 
-  std::unique_ptr<fetcher::FetchHandle> FetchRange(const fetcher::Repository& repository,
-                                                   const Digest& digest, ByteRange range,
-                                                   Deadline deadline, RangeCallback done) override;
+  std::unique_ptr<fetcher::FetchHandle> FetchRange(fetcher::RangeRequest wanted,
+                                                   RangeCallback done) override;
   [[nodiscard]] Counters counters() const override;
 
   // Not used by the cache manager.

@@ -15,7 +15,17 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class FillerTest : public FillTest {};
+class FillerTest : public FillTest {
+ protected:
+  struct Counted {
+    uint64_t all = 0, retried = 0;
+    bool operator==(const Counted&) const = default;
+  };
+  [[nodiscard]] Counted Count(FaultKind kind) const {
+    const FaultCount& count = counters_.faults.at(static_cast<size_t>(kind));
+    return {.all = count.all, .retried = count.retried};
+  }
+};
 
 // Blob: 512 + 10000 | 512 + 4096 | 512 + 1 | 512 + 30000; units of 8192, groups of 4096.
 TestBlob SmallBlob() { return TestBlob::Make({}); }
@@ -156,6 +166,94 @@ TEST_F(FillerTest, AGoodGroupIsServedThoughAnotherOfItsUnitIsBad) {
   });
   FLOE_EXPECT_OK(Read({.offset = 0, .length = 512})->Get());
   FLOE_EXPECT_ERROR(Read({.offset = 4096, .length = 512})->Get(), ErrorCode::kDataLoss, "group 1");
+}
+
+TEST_F(FillerTest, EveryFaultIsCountedByItsKindWithTheRetriesBeforeIt) {
+  Start(SmallBlob());
+  client_->SetScript(
+      [](const FakeRegistryClient::Request& request) -> std::optional<Result<std::string>> {
+        request.on_retry(WithFault(Unavailable("503"), FaultKind::kServerError));
+        request.on_retry(WithFault(Unavailable("reset"), FaultKind::kConnection));
+        request.on_retry(WithFault(Unavailable("503"), FaultKind::kServerError));
+        return std::nullopt;
+      });
+  FLOE_EXPECT_OK(Read({.offset = 0, .length = 1})->Get());
+  EXPECT_EQ(Count(FaultKind::kServerError), (Counted{.all = 2, .retried = 2}));
+  EXPECT_EQ(Count(FaultKind::kConnection), (Counted{.all = 1, .retried = 1}));
+  EXPECT_EQ(counters_.integrity_errors, 0U);
+  EXPECT_EQ(counters_.reads_failed, 0U);
+}
+
+TEST_F(FillerTest, ARefusalIsAskedForOnceMoreAndCountedEachTime) {
+  Start(SmallBlob());
+  client_->SetScript([](const auto&) { return WithFault(NotFound("404"), FaultKind::kNotFound); });
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kNotFound, "404");
+  EXPECT_EQ(client_->requests().size(), 2U);
+  EXPECT_EQ(Count(FaultKind::kNotFound), (Counted{.all = 2, .retried = 1}));
+  EXPECT_EQ(counters_.integrity_errors, 0U);
+}
+
+TEST_F(FillerTest, CredentialsThatAreRefusedAreNotShownAgain) {
+  Start(SmallBlob());
+  client_->SetScript(
+      [](const auto&) { return WithFault(Unauthenticated("401"), FaultKind::kUnauthenticated); });
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kUnauthenticated, "401");
+  EXPECT_EQ(client_->requests().size(), 1U);
+}
+
+TEST_F(FillerTest, OneRefusalIsNotTheTruthYet) {
+  Start(SmallBlob());
+  client_->SetScript([refused = std::make_shared<std::atomic<bool>>(false)](
+                         const FakeRegistryClient::Request&) -> std::optional<Result<std::string>> {
+    if (refused->exchange(true)) {
+      return std::nullopt;
+    }
+    return WithFault(OutOfRange("416"), FaultKind::kRangeNotSatisfiable);
+  });
+  FLOE_EXPECT_OK(Read({.offset = 0, .length = 1})->Get());
+  EXPECT_EQ(Count(FaultKind::kRangeNotSatisfiable), (Counted{.all = 1, .retried = 1}));
+}
+
+TEST_F(FillerTest, OnlyTheLastSourceIsAskedUntilTheDeadline) {
+  Start(SmallBlob(), NoReadAhead(), /*sources=*/2);
+  client_->SetScript(
+      [](const auto&) { return WithFault(Unavailable("503"), FaultKind::kServerError); });
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kUnavailable, "503");
+  const auto requests = client_->requests();
+  ASSERT_EQ(requests.size(), 2U);
+  EXPECT_FALSE(requests[0].until_deadline);
+  EXPECT_TRUE(requests[1].until_deadline);
+  EXPECT_EQ(requests[0].blob_bytes, test_blob_.blob.size());
+  EXPECT_EQ(Count(FaultKind::kServerError), (Counted{.all = 2, .retried = 1}));
+}
+
+TEST_F(FillerTest, BytesThatDoNotMatchAndWrongAnswersAreIntegrityFaults) {
+  Start(SmallBlob());
+  client_->SetScript(
+      [asked = std::make_shared<std::atomic<int>>(0)](
+          const FakeRegistryClient::Request& request) -> std::optional<Result<std::string>> {
+        if ((*asked)++ == 0) {
+          return WithFault(DataLoss("status 200"), FaultKind::kRangeIgnored);
+        }
+        return Result<std::string>(std::string(request.range.length, 'x'));
+      });
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kDataLoss, "has digest");
+  EXPECT_EQ(Count(FaultKind::kRangeIgnored), (Counted{.all = 1, .retried = 1}));
+  EXPECT_EQ(Count(FaultKind::kWrongBytes), (Counted{.all = 1, .retried = 0}));
+  EXPECT_EQ(counters_.integrity_errors, 2U);
+}
+
+TEST_F(FillerTest, WhatNobodyCouldNameIsCountedAsOtherAndCancellationIsNot) {
+  Start(SmallBlob());
+  client_->SetScript([](const auto&) { return FailedPrecondition("no authorities"); });
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kFailedPrecondition, "");
+  EXPECT_EQ(Count(FaultKind::kOther), (Counted{.all = 2, .retried = 1}));
+  client_->SetScript(nullptr);
+  client_->Hold();
+  const auto reader = Read({.offset = 0, .length = 1});
+  filler_->Stop();
+  FLOE_EXPECT_ERROR(reader->Get(), ErrorCode::kCancelled, "");
+  EXPECT_EQ(Count(FaultKind::kOther), (Counted{.all = 2, .retried = 1}));
 }
 
 TEST_F(FillerTest, ALateAnswerFailsTheRequestAndStillFillsTheCache) {

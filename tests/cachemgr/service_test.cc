@@ -108,6 +108,35 @@ TEST_F(ServiceTest, MountReadStatusUnmount) {
   EXPECT_TRUE(stub_->Unmount(&unmount_context, unmount, &unmounted).ok());
 }
 
+TEST_F(ServiceTest, FaultsOfRegistriesAreReportedByKindAndIntegrityApart) {
+  if (auto can = CanUseChannel("auto"); !can) {
+    GTEST_SKIP() << can.error().message;
+  }
+  grpc::ClientContext mount_context;
+  v1::MountReply mounted;
+  ASSERT_TRUE(stub_->Mount(&mount_context, Message(), &mounted).ok());
+  client_->SetScript(
+      [](const FakeRegistryClient::Request& request) -> std::optional<Result<std::string>> {
+        request.on_retry(WithFault(Unavailable("503"), FaultKind::kServerError));
+        return Result<std::string>(std::string(request.range.length, 'x'));
+      });
+  EXPECT_FALSE(ReadMounted(3).has_value());
+
+  grpc::ClientContext status_context;
+  v1::StatusReply reply;
+  ASSERT_TRUE(stub_->Status(&status_context, {}, &reply).ok());
+  const v1::Counters& counters = reply.counters();
+  ASSERT_EQ(counters.network_faults_size(), 1);
+  const v1::FaultCount& refused = counters.network_faults().at("server_error");
+  EXPECT_GT(refused.all(), 0U);
+  EXPECT_EQ(refused.retried(), refused.all());
+  ASSERT_EQ(counters.integrity_faults_size(), 1);
+  const v1::FaultCount& wrong = counters.integrity_faults().at("wrong_bytes");
+  EXPECT_GT(wrong.retried(), 0U);
+  EXPECT_LT(wrong.retried(), wrong.all());
+  EXPECT_EQ(counters.integrity_errors(), wrong.all());
+}
+
 TEST_F(ServiceTest, BadRequestsHaveTheRightCode) {
   v1::MountRequest message = Message();
   message.set_bootstrap_digest("md5:0");

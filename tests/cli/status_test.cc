@@ -51,6 +51,25 @@ TEST(StatusTest, TextSaysHowMuchIsPresentAndWhatIsDead) {
   EXPECT_THAT(text, HasSubstr("DEAD"));
 }
 
+TEST(StatusTest, FaultsAreNamedWhereThereAreAny) {
+  cachemgr::v1::StatusReply status = Sample();
+  EXPECT_EQ(StatusText(status).find("faults"), std::string::npos);
+  auto& network = *status.mutable_counters()->mutable_network_faults();
+  network["timed_out"].set_all(1);
+  network["server_error"].set_all(3);
+  network["server_error"].set_retried(2);
+  (*status.mutable_counters()->mutable_integrity_faults())["wrong_bytes"].set_all(4);
+  const std::string text = StatusText(status);
+  EXPECT_THAT(text, HasSubstr("\nnetwork faults: 3 server_error (2 retried), 1 timed_out\n"));
+  EXPECT_THAT(text, HasSubstr("\nintegrity faults: 4 wrong_bytes\n"));
+
+  const auto json = nlohmann::json::parse(StatusJson(status), nullptr, false)["counters"];
+  EXPECT_EQ(json["network_faults"]["server_error"]["all"], 3);
+  EXPECT_EQ(json["network_faults"]["server_error"]["retried"], 2);
+  EXPECT_EQ(json["integrity_faults"]["wrong_bytes"]["all"], 4);
+  EXPECT_EQ(json["integrity_faults"]["wrong_bytes"]["retried"], 0);
+}
+
 TEST(StatusTest, NamesThatAreNotUtf8DoNotStopJson) {
   cachemgr::v1::StatusReply status;
   status.add_mounts()->set_id("ok");

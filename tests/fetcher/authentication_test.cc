@@ -19,8 +19,7 @@ class AuthenticationTest : public ClientTest {
     Results results;
     std::vector<std::unique_ptr<FetchHandle>> handles;
     for (size_t i = 0; i < count; ++i) {
-      handles.push_back(
-          client().FetchRange(repository_, digest_, {i * 10, 10}, Soon(), results.Add()));
+      handles.push_back(client().FetchRange(Wanted({i * 10, 10}), results.Add()));
     }
     return results.Wait(count);
   }
@@ -121,7 +120,10 @@ TEST_F(AuthenticationTest, AnotherRepositoryGetsATokenOfItsOwnAhead) {
   ExpectFetches({0, 10});
   Digest other = registry_->AddBlob("other/app", "0123456789");
   registry_->ForgetRequests();
-  FLOE_EXPECT_OK(client().FetchRangeSync({registry_->host(), "other/app"}, other, {0, 5}, Soon()));
+  FLOE_EXPECT_OK(client().FetchRangeSync({.repository = {registry_->host(), "other/app"},
+                                          .digest = other,
+                                          .range = {0, 5},
+                                          .deadline = Soon()}));
   EXPECT_EQ(registry_->CountRequests("GET", "/token"), 1);
   EXPECT_EQ(registry_->CountRequests("GET", "/blobs/"), 1);
 }

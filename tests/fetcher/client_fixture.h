@@ -87,8 +87,11 @@ class ClientTest : public ::testing::Test {
     return *client_;
   }
 
+  [[nodiscard]] RangeRequest Wanted(ByteRange range, Deadline deadline = Soon()) const {
+    return {.repository = repository_, .digest = digest_, .range = range, .deadline = deadline};
+  }
   Result<std::string> Fetch(ByteRange range, Deadline deadline = Deadline::After(seconds(60))) {
-    return client().FetchRangeSync(repository_, digest_, range, deadline);
+    return client().FetchRangeSync(Wanted(range, deadline));
   }
   [[nodiscard]] std::string Slice(ByteRange range) const {
     return blob_.substr(range.offset, range.length);

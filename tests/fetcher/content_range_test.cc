@@ -65,6 +65,37 @@ TEST(ContentRangeTest, OnlyTheWantedRangePasses) {
   FLOE_EXPECT_ERROR(CheckRangeAnswer(Answer(204, ""), wanted), ErrorCode::kDataLoss, "status 204");
 }
 
+TEST(ContentRangeTest, ABlobOfAnotherSizeIsRefused) {
+  const ByteRange wanted{10, 10};
+  FLOE_EXPECT_OK(CheckRangeAnswer(Answer(206, "bytes 10-19/100"), wanted, 100));
+  FLOE_EXPECT_OK(CheckRangeAnswer(Answer(206, "bytes 10-19/*"), wanted, 100));
+  FLOE_EXPECT_ERROR(CheckRangeAnswer(Answer(206, "bytes 10-19/101"), wanted, 100),
+                    ErrorCode::kDataLoss, "101 bytes instead of 100");
+  // It ends within the range.
+  FLOE_EXPECT_ERROR(CheckRangeAnswer(Answer(206, "bytes 10-14/15", "5"), wanted, 100),
+                    ErrorCode::kDataLoss, "15 bytes instead of 100");
+  FLOE_EXPECT_ERROR(CheckRangeAnswer(Answer(200, "", "10"), {0, 10}, 100), ErrorCode::kDataLoss,
+                    "status 200");
+}
+
+TEST(ContentRangeTest, EveryRefusalNamesItsFault) {
+  const ByteRange wanted{10, 10};
+  const std::pair<HttpResponse, FaultKind> rows[] = {
+      {Answer(200, "", "100"), FaultKind::kRangeIgnored},
+      {Answer(204, ""), FaultKind::kRangeIgnored},
+      {Answer(206, ""), FaultKind::kWrongContentRange},
+      {Answer(206, "bytes 11-20/100", "10"), FaultKind::kWrongContentRange},
+      {Answer(206, "bytes 0-99/100", "100"), FaultKind::kWrongContentRange},
+      {Answer(206, "bytes 10-19/100", "9"), FaultKind::kWrongSize},
+      {Answer(206, "bytes 10-19/99", "10"), FaultKind::kWrongSize},
+  };
+  for (const auto& [response, fault] : rows) {
+    Result<void> checked = CheckRangeAnswer(response, wanted, 100);
+    ASSERT_FALSE(checked.has_value()) << FaultKindName(fault);
+    EXPECT_EQ(checked.error().fault, fault) << checked.error().message;
+  }
+}
+
 TEST(ContentRangeTest, A200PassesOnlyForTheWholeBlob) {
   FLOE_EXPECT_OK(CheckRangeAnswer(Answer(200, "", "10"), {0, 10}));
   FLOE_EXPECT_ERROR(CheckRangeAnswer(Answer(200, "", "11"), {0, 10}), ErrorCode::kDataLoss, "200");

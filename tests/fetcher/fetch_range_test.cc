@@ -25,8 +25,7 @@ TEST_F(FetchRangeTest, ParallelRequestsStayWithinTheConnectionLimit) {
   Results results;
   std::vector<std::unique_ptr<FetchHandle>> handles;
   for (uint64_t i = 0; i < 40; ++i) {
-    handles.push_back(
-        client().FetchRange(repository_, digest_, {i * 10, 10}, Soon(), results.Add()));
+    handles.push_back(client().FetchRange(Wanted({i * 10, 10}), results.Add()));
   }
   for (const auto& result : results.Wait(40)) {
     FLOE_EXPECT_OK(result);
@@ -170,7 +169,7 @@ TEST_F(FetchRangeTest, OneFailureLeavesTheOthersAlone) {
   options_.stall_timeout = seconds(30);
   registry_->InjectFault({.kind = Fault::Kind::kHang});
   Results hanging;
-  auto handle = client().FetchRange(repository_, digest_, {0, 10}, Soon(), hanging.Add());
+  auto handle = client().FetchRange(Wanted({0, 10}), hanging.Add());
   while (registry_->CountRequests("GET", "/blobs/") == 0) {
     std::this_thread::yield();
   }
@@ -182,14 +181,14 @@ TEST_F(FetchRangeTest, OneFailureLeavesTheOthersAlone) {
 TEST_F(FetchRangeTest, ADestroyedHandleCancels) {
   registry_->InjectFault({.kind = Fault::Kind::kHang});
   Results results;
-  client().FetchRange(repository_, digest_, {0, 10}, Soon(), results.Add()).reset();
+  client().FetchRange(Wanted({0, 10}), results.Add()).reset();
   FLOE_EXPECT_ERROR(results.One(), ErrorCode::kCancelled, "");
 }
 
 TEST_F(FetchRangeTest, AHandleMayOutliveItsClient) {
   registry_->InjectFault({.kind = Fault::Kind::kHang});
   Results results;
-  auto handle = client().FetchRange(repository_, digest_, {0, 10}, Soon(), results.Add());
+  auto handle = client().FetchRange(Wanted({0, 10}), results.Add());
   client_.reset();
   FLOE_EXPECT_ERROR(results.One(), ErrorCode::kCancelled, "shutting down");
   handle->Cancel();
@@ -200,10 +199,9 @@ TEST_F(FetchRangeTest, AFetchStartedWhileTheClientEndsIsCancelledToo) {
   Results results;
   std::unique_ptr<FetchHandle> second;
   RegistryClient& dying = client();
-  auto first =
-      dying.FetchRange(repository_, digest_, {0, 10}, Soon(), [&](const Result<std::string>&) {
-        second = dying.FetchRange(repository_, digest_, {0, 10}, Soon(), results.Add());
-      });
+  auto first = dying.FetchRange(Wanted({0, 10}), [&](const Result<std::string>&) {
+    second = dying.FetchRange(Wanted({0, 10}), results.Add());
+  });
   client_.reset();
   FLOE_EXPECT_ERROR(results.One(), ErrorCode::kCancelled, "shutting down");
 }

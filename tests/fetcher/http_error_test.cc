@@ -68,6 +68,46 @@ TEST(HttpErrorTest, EveryCurlCodeHasItsCode) {
   }
 }
 
+TEST(HttpErrorTest, EveryStatusHasItsFault) {
+  const std::pair<int, FaultKind> rows[] = {
+      {302, FaultKind::kOther},
+      {400, FaultKind::kOther},
+      {401, FaultKind::kUnauthenticated},
+      {403, FaultKind::kForbidden},
+      {404, FaultKind::kNotFound},
+      {407, FaultKind::kUnauthenticated},
+      {408, FaultKind::kOther},
+      {410, FaultKind::kNotFound},
+      {416, FaultKind::kRangeNotSatisfiable},
+      {429, FaultKind::kTooManyRequests},
+      {500, FaultKind::kServerError},
+      {503, FaultKind::kServerError},
+  };
+  for (const auto& [status, fault] : rows) {
+    EXPECT_EQ(FaultOfStatus(status), fault) << status;
+    const HttpResponse response{.status = status, .headers = {}, .body = {}};
+    EXPECT_EQ(StatusError(response, "x", kNow).fault, fault) << status;
+  }
+}
+
+TEST(HttpErrorTest, EveryCurlCodeHasItsFault) {
+  const std::pair<CURLcode, FaultKind> rows[] = {
+      {CURLE_COULDNT_RESOLVE_HOST, FaultKind::kConnection},
+      {CURLE_COULDNT_CONNECT, FaultKind::kConnection},
+      {CURLE_GOT_NOTHING, FaultKind::kConnection},
+      {CURLE_RECV_ERROR, FaultKind::kConnection},
+      {CURLE_HTTP2_STREAM, FaultKind::kConnection},
+      {CURLE_PARTIAL_FILE, FaultKind::kShortBody},
+      {CURLE_OPERATION_TIMEDOUT, FaultKind::kStalled},
+      {CURLE_PEER_FAILED_VERIFICATION, FaultKind::kTls},
+      {CURLE_WEIRD_SERVER_REPLY, FaultKind::kOther},
+      {CURLE_BAD_CONTENT_ENCODING, FaultKind::kWrongBytes},
+  };
+  for (const auto& [curl, fault] : rows) {
+    EXPECT_EQ(CurlError(curl, "", "x").fault, fault) << curl_easy_strerror(curl);
+  }
+}
+
 TEST(HttpErrorTest, TheRegistrysOwnWordsAreRepeatedWithoutSecrets) {
   HttpResponse response{.status = 404, .headers = {}, .body = {}};
   response.body =
@@ -102,6 +142,7 @@ TEST(HttpErrorTest, RetryAfterInSecondsOrAsADate) {
 TEST(HttpErrorTest, AServerWithoutTlsIsNamedAsSuch) {
   Error error = CurlError(CURLE_SSL_CONNECT_ERROR, "ssl3_get_record:wrong version number", "GET x");
   EXPECT_EQ(error.code, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(error.fault, FaultKind::kTls);
   EXPECT_THAT(error.message, ::testing::HasSubstr("plain HTTP"));
 }
 

@@ -219,9 +219,11 @@ TEST_F(NginxTest, ALoopbackRegistryThatWantsTlsGetsIt) {
                             client->HasBlob(repository, digest_, Deadline::After(seconds(60))));
   EXPECT_TRUE(there);
   for (uint64_t i = 0; i < 3; ++i) {
-    FLOE_ASSERT_OK_AND_ASSIGN(
-        std::string bytes,
-        client->FetchRangeSync(repository, digest_, {i, 4096}, Deadline::After(seconds(60))));
+    FLOE_ASSERT_OK_AND_ASSIGN(std::string bytes,
+                              client->FetchRangeSync({.repository = repository,
+                                                      .digest = digest_,
+                                                      .range = {i, 4096},
+                                                      .deadline = Deadline::After(seconds(60))}));
     EXPECT_TRUE(bytes == blob_.substr(i, 4096));
   }
   EXPECT_EQ(client->counters().requests, 5U);  // The first one went out in plain HTTP.

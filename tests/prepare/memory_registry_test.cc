@@ -11,12 +11,15 @@ const fetcher::Repository kRepository{"registry.test", "app"};
 TEST(MemoryRegistryTest, ServesExactRanges) {
   MemoryRegistryClient registry;
   const Digest digest = registry.AddBlob(kRepository, "0123456789");
-  FLOE_ASSERT_OK_AND_ASSIGN(std::string bytes,
-                            registry.FetchRangeSync(kRepository, digest, {3, 4}, Deadline()));
+  FLOE_ASSERT_OK_AND_ASSIGN(
+      std::string bytes,
+      registry.FetchRangeSync({.repository = kRepository, .digest = digest, .range = {3, 4}}));
   EXPECT_EQ(bytes, "3456");
-  FLOE_EXPECT_ERROR(registry.FetchRangeSync(kRepository, digest, {8, 4}, Deadline()),
-                    ErrorCode::kDataLoss, digest.ToString());
-  FLOE_EXPECT_ERROR(registry.FetchRangeSync(kRepository, Digest::Of("x"), {0, 1}, Deadline()),
+  FLOE_EXPECT_ERROR(
+      registry.FetchRangeSync({.repository = kRepository, .digest = digest, .range = {8, 4}}),
+      ErrorCode::kDataLoss, digest.ToString());
+  FLOE_EXPECT_ERROR(registry.FetchRangeSync(
+                        {.repository = kRepository, .digest = Digest::Of("x"), .range = {0, 1}}),
                     ErrorCode::kNotFound, "registry.test/app");
 }
 

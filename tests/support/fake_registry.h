@@ -55,7 +55,7 @@ struct Fault {
 ///     FakeRegistry registry;
 ///     Digest digest = registry.AddBlob("library/app", bytes);
 ///     registry.InjectFault({.kind = Fault::Kind::kReset, .path_contains = "/blobs/", .bytes =
-///     10}); client->FetchRange({registry.host(), "library/app"}, digest, ...);
+///     10}); client->FetchRange({.repository = {registry.host(), "library/app"}, ...});
 ///
 /// The same class serves as the other host of redirects: see RedirectBlobsTo.
 class FakeRegistry {

@@ -266,20 +266,18 @@ Result<std::string> MemoryRegistryClient::ReadRange(const Repository& repository
   return bytes.substr(range.offset, range.length);
 }
 
-std::unique_ptr<fetcher::FetchHandle> MemoryRegistryClient::FetchRange(const Repository& repository,
-                                                                       const Digest& digest,
-                                                                       ByteRange range,
-                                                                       Deadline deadline,
-                                                                       RangeCallback done) {
+std::unique_ptr<fetcher::FetchHandle> MemoryRegistryClient::FetchRange(
+    fetcher::RangeRequest request, RangeCallback done) {
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  loop_->Post([this, repository, digest, range, deadline, cancelled, done = std::move(done)] {
-    if (auto begun = Begin("FetchRange " + digest.ToString(), deadline); !begun) {
+  loop_->Post([this, request = std::move(request), cancelled, done = std::move(done)] {
+    const std::string digest = request.digest.ToString();
+    if (auto begun = Begin("FetchRange " + digest, request.deadline); !begun) {
       done(begun.error());
       return;
     }
-    auto bytes = ReadRange(repository, digest, range);
+    auto bytes = ReadRange(request.repository, request.digest, request.range);
     End();
-    done(cancelled->load() ? Cancelled("fetch of {}", digest.ToString()) : std::move(bytes));
+    done(cancelled->load() ? Cancelled("fetch of {}", digest) : std::move(bytes));
   });
   return std::make_unique<Call>(cancelled);
 }

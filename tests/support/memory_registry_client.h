@@ -67,9 +67,8 @@ class MemoryRegistryClient final : public fetcher::RegistryClient {
   [[nodiscard]] int max_parallel_calls() const;
 
   // --- RegistryClient ---
-  std::unique_ptr<fetcher::FetchHandle> FetchRange(const fetcher::Repository& repository,
-                                                   const Digest& digest, ByteRange range,
-                                                   Deadline deadline, RangeCallback done) override;
+  std::unique_ptr<fetcher::FetchHandle> FetchRange(fetcher::RangeRequest request,
+                                                   RangeCallback done) override;
   Result<fetcher::Manifest> GetManifest(const fetcher::Repository& repository,
                                         const std::string& name, Deadline deadline) override;
   Result<std::string> GetBlob(const fetcher::Repository& repository, const Digest& digest,
