@@ -66,9 +66,11 @@ Result<void> RemoveStaleSocket(const std::filesystem::path& path, int type) {
   if (!S_ISSOCK(status.st_mode)) {
     return FailedPrecondition("{} exists and is not a socket", path.native());
   }
-  if (auto other = ConnectToUnixSocket(path, type); other) {
+  const auto other = ConnectToUnixSocket(path, type);
+  if (other) {
     return FailedPrecondition("another process answers on {}", path.native());
-  } else if (other.error().code != ErrorCode::kNotFound) {
+  }
+  if (other.error().code != ErrorCode::kNotFound) {
     return other.error();
   }
   return RemoveFile(path);

@@ -180,8 +180,11 @@ bool BlobCache::IsPresent(ByteRange range) const {
     if (extent.device_offset >= range.end()) {
       break;
     }
-    if (!IsGroupPresent(extent.group) &&
-        (shared == nullptr || !shared->IsWritten(extent.group, range))) {
+    // A held group may become a present one between two looks, so there is a third.
+    const bool written = IsGroupPresent(extent.group) ||
+                         (shared != nullptr &&
+                          (shared->IsWritten(extent.group, range) || IsGroupPresent(extent.group)));
+    if (!written) {
       return false;
     }
   }
@@ -212,13 +215,12 @@ std::vector<ByteRange> BlobCache::Blanks(ByteRange range) const {
 
 std::vector<uint32_t> BlobCache::AbsentUnits(ByteRange range) const {
   std::vector<uint32_t> units;
-  const std::shared_ptr<SharedBlocks> shared = shared_blocks();
   for (uint32_t i = map_.FirstExtentEndingAfter(range.offset); i < map_.extent_count(); ++i) {
     const image::ExtentView extent = map_.extent(i);
     if (extent.device_offset >= range.end()) {
       break;
     }
-    if (!IsGroupPresent(extent.group) && (shared == nullptr || !shared->IsHeld(extent.group))) {
+    if (!IsGroupPresentOrHeld(extent.group)) {
       units.push_back(map_.group(extent.group).unit);
     }
   }
@@ -232,10 +234,15 @@ bool BlobCache::IsGroupHeld(uint32_t group) const {
   return shared != nullptr && shared->IsHeld(group);
 }
 
+// A held group may become a present one between two looks, so there is a third.
+bool BlobCache::IsGroupPresentOrHeld(uint32_t group) const {
+  return IsGroupPresent(group) || (shares_blocks_ && (IsGroupHeld(group) || IsGroupPresent(group)));
+}
+
 bool BlobCache::IsUnitPresent(uint32_t unit) const {
   const image::UnitView view = map_.unit(unit);
   for (uint32_t n = 0; n < view.group_count; ++n) {
-    if (!IsGroupPresent(view.first_group + n) && !IsGroupHeld(view.first_group + n)) {
+    if (!IsGroupPresentOrHeld(view.first_group + n)) {
       return false;
     }
   }
@@ -333,21 +340,23 @@ Result<void> BlobCache::Checkpoint() {
     all_present = AllPresent();
     words = Words(0, static_cast<uint32_t>(words_.size()));
   }
-  auto persist = [&]() -> Result<void> {
-    FLOE_RETURN_IF_ERROR(file->Sync());
-    if (!names_synced_) {
-      FLOE_RETURN_IF_ERROR(SyncDirectory(directory_));
-      names_synced_ = true;
-    }
-    FLOE_RETURN_IF_ERROR(presence_->WriteSynced(words));
-    return all_present ? MarkComplete() : Ok();
-  };
-  auto done = persist();
+  auto done = Persist(*file, words, all_present);
   if (!done) {
     const MutexLock lock(mutex_);
     dirty_ = true;
   }
   return done;
+}
+
+Result<void> BlobCache::Persist(CacheFile& file, std::span<const uint32_t> words,
+                                bool all_present) {
+  FLOE_RETURN_IF_ERROR(file.Sync());
+  if (!names_synced_) {
+    FLOE_RETURN_IF_ERROR(SyncDirectory(directory_));
+    names_synced_ = true;
+  }
+  FLOE_RETURN_IF_ERROR(presence_->WriteSynced(words));
+  return all_present ? MarkComplete() : Ok();
 }
 
 Result<void> BlobCache::MarkComplete() {

@@ -49,6 +49,8 @@ class BlobCache {
   [[nodiscard]] std::vector<ByteRange> Blanks(ByteRange range) const;
   /// Verified, and written but for blocks that wait for other groups (SharedBlocks).
   [[nodiscard]] bool IsGroupHeld(uint32_t group) const;
+  /// One or the other.
+  [[nodiscard]] bool IsGroupPresentOrHeld(uint32_t group) const;
   /// Present or held, all of it: nothing of it is to be fetched.
   [[nodiscard]] bool IsUnitPresent(uint32_t unit) const;
   [[nodiscard]] bool AllPresent() const { return absent_groups_.load() == 0; }
@@ -86,6 +88,9 @@ class BlobCache {
   void SetInMemory(uint32_t group) FLOE_REQUIRES(mutex_);
   void StoreAll(std::span<const uint32_t> words) FLOE_REQUIRES(mutex_);
   [[nodiscard]] std::vector<uint32_t> Words(uint32_t first_word, uint32_t count) const;
+  /// Data, then what says that it is there.
+  Result<void> Persist(CacheFile& file, std::span<const uint32_t> words, bool all_present)
+      FLOE_REQUIRES(checkpoint_mutex_);
   Result<void> MarkComplete();
 
   // Constant.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <new>
 
 namespace floe::cachemgr {
@@ -95,8 +96,9 @@ Result<std::vector<uint32_t>> BlockWriter::WriteShared(const Target& target,
       return written.error();
     }
   }
-  target.shared.Written(ready);
-  return target.shared.Settle(groups);
+  std::vector<uint32_t> whole = target.shared.Written(ready);
+  std::ranges::copy(target.shared.Settle(groups), std::back_inserter(whole));
+  return whole;
 }
 
 }  // namespace floe::cachemgr

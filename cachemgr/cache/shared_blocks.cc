@@ -1,7 +1,6 @@
 #include "cachemgr/cache/shared_blocks.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace floe::cachemgr {
 
@@ -51,7 +50,8 @@ std::vector<SharedBlocks::Block> SharedBlocks::Add(std::span<const Part> parts) 
   return ready;
 }
 
-void SharedBlocks::Written(std::span<const Block> blocks) {
+std::vector<uint32_t> SharedBlocks::Written(std::span<const Block> blocks) {
+  std::vector<uint32_t> freed;
   const MutexLock lock(mutex_);
   for (const Block& block : blocks) {
     const auto waiting = waiting_.find(block.offset);
@@ -62,13 +62,14 @@ void SharedBlocks::Written(std::span<const Block> blocks) {
         continue;
       }
       blocks_of_.erase(group);
-      if (held_.erase(group) > 0) {
-        freed_.push_back(group);
+      if (held_.contains(group)) {
+        freed.push_back(group);
       }
     }
     waiting_.erase(waiting);
     written_.insert(block.offset);
   }
+  return freed;
 }
 
 void SharedBlocks::PutBack(std::span<const Block> blocks, std::span<const Part> parts) {
@@ -86,7 +87,7 @@ void SharedBlocks::PutBack(std::span<const Block> blocks, std::span<const Part> 
 
 std::vector<uint32_t> SharedBlocks::Settle(std::span<const uint32_t> groups) {
   const MutexLock lock(mutex_);
-  std::vector<uint32_t> written = std::exchange(freed_, {});
+  std::vector<uint32_t> written;
   for (const uint32_t group : groups) {
     const auto left = blocks_of_.find(group);
     if (left == blocks_of_.end() || left->second.empty()) {
@@ -96,6 +97,13 @@ std::vector<uint32_t> SharedBlocks::Settle(std::span<const uint32_t> groups) {
     }
   }
   return written;
+}
+
+void SharedBlocks::Release(std::span<const uint32_t> groups) {
+  const MutexLock lock(mutex_);
+  for (const uint32_t group : groups) {
+    held_.erase(group);
+  }
 }
 
 bool SharedBlocks::IsHeld(uint32_t group) const {
@@ -113,9 +121,12 @@ bool SharedBlocks::IsWritten(uint32_t group, ByteRange range) const {
   if (!held_.contains(group)) {
     return false;
   }
-  const std::set<uint64_t>& left = blocks_of_.at(group);
-  const auto next = left.lower_bound(AlignDown(range.offset, kBlockBytes));
-  return next == left.end() || *next >= range.end();
+  const auto left = blocks_of_.find(group);
+  if (left == blocks_of_.end()) {
+    return true;
+  }
+  const auto next = left->second.lower_bound(AlignDown(range.offset, kBlockBytes));
+  return next == left->second.end() || *next >= range.end();
 }
 
 }  // namespace floe::cachemgr

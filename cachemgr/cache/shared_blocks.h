@@ -48,12 +48,16 @@ class SharedBlocks {
   /// waited for nothing else: write each, then call Written() or PutBack(). Parts of blocks that
   /// were written already are passed over.
   std::vector<Block> Add(std::span<const Part> parts);
-  void Written(std::span<const Block> blocks);
+  /// Returns the held groups that have waited for nothing else: they are wholly written now. Mark
+  /// them present, then let go of them (Release), so that they are one or the other at any moment.
+  std::vector<uint32_t> Written(std::span<const Block> blocks);
   /// They could not be written: they wait for these groups again.
   void PutBack(std::span<const Block> blocks, std::span<const Part> parts);
-  /// After everything else of these groups was written: those of them, and of the held ones, that
-  /// are wholly written now. The rest of them is held.
+  /// After everything else of these groups was written: those of them that are wholly written now.
+  /// The rest of them is held.
   std::vector<uint32_t> Settle(std::span<const uint32_t> groups);
+  /// They are marked present: held no more.
+  void Release(std::span<const uint32_t> groups);
 
   [[nodiscard]] bool IsHeld(uint32_t group) const;
   /// True for a block that waits for a group: it must come through Add().
@@ -75,7 +79,6 @@ class SharedBlocks {
   std::unordered_map<uint32_t, std::set<uint64_t>> blocks_of_ FLOE_GUARDED_BY(mutex_);
   std::set<uint32_t> held_ FLOE_GUARDED_BY(mutex_);
   std::set<uint64_t> written_ FLOE_GUARDED_BY(mutex_);
-  std::vector<uint32_t> freed_ FLOE_GUARDED_BY(mutex_);  ///< Held until their last block came.
 };
 
 }  // namespace floe::cachemgr

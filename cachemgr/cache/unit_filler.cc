@@ -50,7 +50,7 @@ Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cach
                                 const image::UnitView& unit) {
   Result<void> outcome = Ok();
   for (uint32_t g = unit.first_group; g < unit.first_group + unit.group_count; ++g) {
-    if (cache.IsGroupPresent(g) || cache.IsGroupHeld(g)) {
+    if (cache.IsGroupPresentOrHeld(g)) {
       continue;
     }
     const image::GroupView group = map.group(g);
@@ -83,6 +83,9 @@ Result<void> UnitFiller::Store(const image::BlobMap& map, BlobCache& cache) {
       return written.error();
     }
     if (written && cache.MarkPresent(*written, *target.file)) {
+      if (target.shared != nullptr) {
+        target.shared->Release(*written);
+      }
       return Ok();
     }
   }

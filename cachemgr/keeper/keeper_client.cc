@@ -27,6 +27,7 @@ constexpr std::chrono::seconds kPatience{5};
 Result<void> StartKeeper(const std::string& program, const std::string& address) {
   std::vector<std::string> words = {program, "--address", address, "--detach", "--while-needed"};
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) {
     arguments.push_back(word.data());
   }

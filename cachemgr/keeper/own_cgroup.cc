@@ -80,7 +80,7 @@ OwnCgroup OwnCgroup::Enter(const std::string& name) {
     return own;
   }
   for (const std::string& root : CgroupRoots(*cgroup, *mountinfo)) {
-    const std::string directory = root + "/" + name;
+    const std::string directory = fmt::format("{}/{}", root, name);
     const bool made = ::mkdir(directory.c_str(), 0755) == 0;
     if ((made || errno == EEXIST) && MoveInto(directory)) {
       own.entered_.push_back({.root = root, .own = directory});

@@ -282,7 +282,7 @@ std::vector<OnDemandChannel*> Channels::TakeOver(Inheritance& inheritance) {
       continue;
     }
     UniqueFd group;  // A copy: it must not be let go of when it cannot be taken over.
-    if (name == kFanotify) {
+    if (needed.front() == FanotifyChannel::kGroupName) {
       group.Reset(::fcntl(inheritance.held.at(needed.front()).get(), F_DUPFD_CLOEXEC, 0));
     }
     // A process that died while it handed them to the keeper had not mounted anything yet.
@@ -296,13 +296,13 @@ std::vector<OnDemandChannel*> Channels::TakeOver(Inheritance& inheritance) {
       continue;
     }
     LogError("not taken over channel={} reason=\"{}\"", name, channel.error().message);
+    if (group.valid()) {
+      Abandon(needed.front(), std::move(group));
+      continue;
+    }
     for (const std::string& one : needed) {
-      if (one == FanotifyChannel::kGroupName) {
-        Abandon(one, std::move(group));
-      } else {
-        (void)inheritance.Take(one);
-        options_.keeper->Release(one);
-      }
+      (void)inheritance.Take(one);
+      options_.keeper->Release(one);
     }
   }
   for (auto& [name, fd] : inheritance.held) {
@@ -316,9 +316,6 @@ std::vector<OnDemandChannel*> Channels::TakeOver(Inheritance& inheritance) {
 
 // Under a name of its own: what has the group's name gives way to the next one.
 void Channels::Abandon(const std::string& name, UniqueFd group) {
-  if (!group.valid()) {
-    return;
-  }
   const std::string aside = fmt::format("{}{}", kAbandoned, ::getpid());
   if (auto kept = options_.keeper->Keep(aside, group.get()); !kept) {
     LogError("a lost group is only held by this process reason=\"{}\"", kept.error().message);

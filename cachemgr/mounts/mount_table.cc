@@ -202,9 +202,9 @@ void MountTable::Adopt(const std::vector<OnDemandChannel*>& taken_over) {
 
 void MountTable::TakeOffHalfMade(const std::string& id, const Entry& former) {
   auto entry = std::make_shared<Entry>(Entry{.record = former.record});
-  const auto found = CurrentMountPoint(former.record.target);
-  if (found && IsOurs(*found, former.record)) {
-    entry->record.device = (*found)->device;
+  const auto found = CurrentMountPoint(former.record.target).value_or(std::nullopt);
+  if (found && IsOurs(found, former.record)) {
+    entry->record.device = found->device;
     (void)WriteRecord(directory_ / id, entry->record);
   }
   {

@@ -12,6 +12,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "base/file.h"
@@ -420,8 +422,7 @@ void FanotifyChannel::Handle(uint32_t slot) {
     return;
   }
   line_->journal->SetFile(slot, *file);
-  event->file = *file;
-  Demand(slot, *event);
+  Demand(slot, *event, *file);
 }
 
 void FanotifyChannel::Refuse(uint32_t slot, const Error& why) {
@@ -440,16 +441,16 @@ FanotifyChannel::Demanded FanotifyChannel::PartOf(const Device& device, ByteRang
           .range = {.offset = offset, .length = std::min(range.length, size_bytes - offset)}};
 }
 
-void FanotifyChannel::Demand(uint32_t slot, const FanotifyEvent& event) {
+void FanotifyChannel::Demand(uint32_t slot, const FanotifyEvent& event, const FileId& file) {
   Demanded one;
   {
     const MutexLock lock(mutex_);
-    if (auto found = devices_.find(*event.file); found != devices_.end()) {
+    if (auto found = devices_.find(file); found != devices_.end()) {
       one = PartOf(found->second, event.range);
     }
   }
   if (one.handler == nullptr || event.range.empty()) {
-    LogError("fanotify event refused inode={} offset={} length={} known={}", event.file->inode,
+    LogError("fanotify event refused inode={} offset={} length={} known={}", file.inode,
              event.range.offset, event.range.length, one.handler != nullptr);
     line_->Answer(slot, event.fd, Internal("an event of no file or range that is known"));
   } else if (one.range.empty() || one.handler->TryHit(one.range)) {
@@ -488,11 +489,15 @@ void FanotifyChannel::DemandOfAll(uint32_t slot, const FanotifyEvent& event) {
 }
 
 bool FanotifyChannel::AllRegistered() {
-  const MutexLock lock(mutex_);
-  return std::ranges::all_of(former_keys_, [&](const std::string& key) {
-    return std::ranges::any_of(devices_,
-                               [&](const auto& entry) { return entry.second.spec.key == key; });
-  });
+  std::set<std::string> registered;
+  {
+    const MutexLock lock(mutex_);
+    for (const auto& [file, device] : devices_) {
+      registered.insert(device.spec.key);
+    }
+  }
+  return std::ranges::all_of(former_keys_,
+                             [&](const std::string& key) { return registered.contains(key); });
 }
 
 void FanotifyChannel::Resume() {
@@ -501,8 +506,10 @@ void FanotifyChannel::Resume() {
     const auto event = line_->journal->Event(slot);
     if (!event) {
       Refuse(slot, event.error());
-    } else if (event->file) {
-      Demand(slot, *event);
+      continue;
+    }
+    if (const std::optional<FileId> file = event->file; file) {
+      Demand(slot, *event, *file);
     } else {
       DemandOfAll(slot, *event);
     }

@@ -103,7 +103,7 @@ class FanotifyChannel final : public OnDemandChannel {
   /// An event that cannot be read.
   void Refuse(uint32_t slot, const Error& why);
 
-  void Demand(uint32_t slot, const FanotifyEvent& event);
+  void Demand(uint32_t slot, const FanotifyEvent& event, const FileId& file);
   /// An event whose file nobody knows any more: it is one of the marked ones, so its range is
   /// filled in all of them.
   void DemandOfAll(uint32_t slot, const FanotifyEvent& event);
