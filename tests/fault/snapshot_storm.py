@@ -189,6 +189,8 @@ def main():
     workers.run.set()
     for thread in threads:
         thread.join()
+    for key in set().union(*workers.cut):
+        subprocess.run(ctr + ["snapshots", "--snapshotter", "floe", "remove", key], capture_output=True)
     # Children first: until nothing of the storm is left or nothing more goes.
     left = {name for names in workers.mine for name in names} & of_containerd(ctr).keys()
     while left:
@@ -198,8 +200,6 @@ def main():
         left &= of_containerd(ctr).keys()
         if len(left) == before:
             break
-    for key in set().union(*workers.cut):
-        subprocess.run(ctr + ["snapshots", "--snapshotter", "floe", "remove", key], capture_output=True)
     collect_garbage(ctr)
     print(f"snapshotter pid {snapshotter.pid}")
     print(json.dumps({"kills": arguments.kills, "differ": bad, "compared": compared, "calls": workers.calls, "left": len(left)}))
