@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "base/check.h"
+#include "base/quote.h"
 
 namespace floe {
 namespace {
@@ -20,6 +21,10 @@ int HexValue(char c) {
   return -1;
 }
 
+Error NoDigest(std::string_view text) {
+  return InvalidArgument("not a sha256 digest: {}", Quote(text));
+}
+
 }  // namespace
 
 std::string HexEncode(std::span<const uint8_t> bytes) {
@@ -35,7 +40,7 @@ std::string HexEncode(std::span<const uint8_t> bytes) {
 
 Result<Digest> Digest::Parse(std::string_view text) {
   if (!text.starts_with(kPrefix) || text.size() != kPrefix.size() + kHexLength) {
-    return InvalidArgument("not a sha256 digest: '{}'", text.substr(0, 80));
+    return NoDigest(text);
   }
   std::string_view hex = text.substr(kPrefix.size());
   Sha256 bytes{};
@@ -43,7 +48,7 @@ Result<Digest> Digest::Parse(std::string_view text) {
     int high = HexValue(hex[2 * i]);
     int low = HexValue(hex[2 * i + 1]);
     if (high < 0 || low < 0) {
-      return InvalidArgument("not a sha256 digest: '{}'", text);
+      return NoDigest(text);
     }
     bytes[i] = static_cast<uint8_t>(high * 16 + low);
   }

@@ -140,6 +140,18 @@ int RemoveEntry(const char* path, const struct stat* /*status*/, int /*kind*/, F
 
 }  // namespace
 
+Result<std::vector<std::string>> ListDirectory(const fs::path& directory) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().native());
+  }
+  if (error) {
+    return ErrnoError(error.value(), "read " + directory.native());
+  }
+  return names;
+}
+
 Result<void> RemoveTree(const fs::path& path) {
   static constexpr int kOpenDirectories = 32;
   if (::nftw(path.c_str(), RemoveEntry, kOpenDirectories, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0 &&

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/byte_range.h"
 #include "base/result.h"
@@ -27,6 +28,8 @@ Result<void> WriteFileAtomically(const std::filesystem::path& path, std::string_
                                  mode_t mode = 0600);
 /// mkdir -p; existing directories are fine.
 Result<void> CreateDirectories(const std::filesystem::path& path, mode_t mode = 0700);
+/// The names in a directory, without "." and "..", in no order.
+Result<std::vector<std::string>> ListDirectory(const std::filesystem::path& directory);
 /// rm -rf that never leaves the file system it starts on; a missing path is fine.
 Result<void> RemoveTree(const std::filesystem::path& path);
 Result<void> RemoveFile(const std::filesystem::path& path);

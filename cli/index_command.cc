@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/quote.h"
 #include "cli/command.h"
 #include "cli/image_source.h"
 #include "cli/progress.h"
-#include "image/quote.h"
 #include "prepare/image_resolver.h"
 #include "prepare/index_publisher.h"
 
@@ -140,7 +140,7 @@ std::string ForTerminal(const Json& value) {
   if (!value.is_string()) {
     return value.dump();
   }
-  const std::string quoted = image::Quote(value.get<std::string>());
+  const std::string quoted = Quote(value.get<std::string>());
   return quoted.substr(1, quoted.size() - 2);
 }
 

@@ -22,8 +22,9 @@ class Placer {
     for (uint32_t node = 0; node < tree_.nodes.size(); ++node) {
       FLOE_RETURN_IF_ERROR(Place(node));
     }
-    layout_.shared_offset = cursor_;
-    layout_.data_offset = AlignUp(cursor_ + survey_.xattrs.shared_area_bytes(), kBlockBytes);
+    const uint64_t shared_bytes = survey_.xattrs.shared_area_bytes();
+    layout_.shared_offset = shared_bytes > 0 ? cursor_ : 0;  // The cursor may be the image's end.
+    layout_.data_offset = AlignUp(cursor_ + shared_bytes, kBlockBytes);
     layout_.total_bytes = layout_.data_offset + data_blocks_ * kBlockBytes;
     FLOE_RETURN_IF_ERROR(CheckSize(layout_.total_bytes));
     return std::move(layout_);

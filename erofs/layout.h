@@ -30,7 +30,8 @@ struct NodePlace {
 ///
 /// An inode is followed by its xattrs and by its chunk indexes or its inline tail; an inode with
 /// an inline tail lies in one block as a whole. Data blocks hold what does not fit inline of
-/// directories and symlinks; shared xattrs are 4-byte aligned, blocks 4096.
+/// directories and symlinks; shared xattrs are 4-byte aligned (where there are none, their offset
+/// is 0), blocks 4096.
 struct Layout {
   std::vector<NodePlace> places;  ///< By node.
   uint32_t meta_block = 0;        ///< nids count from here.

@@ -238,8 +238,10 @@ Result<void> BootstrapReader::CheckFlatData(uint32_t first_block, InodeInfo& ino
   }
   const uint64_t blocks =
       (has_tail ? inode.size_bytes : AlignUp(inode.size_bytes, kBlockBytes)) / kBlockBytes;
-  if (blocks == 0 ? first_block != kNoBlock
-                  : !Contains(image_, first_block * kBlockBytes, blocks * kBlockBytes)) {
+  // Block 0 is the superblock's.
+  const bool inside =
+      first_block != 0 && Contains(image_, first_block * kBlockBytes, blocks * kBlockBytes);
+  if (inode.size_bytes > image_.size() || (blocks == 0 ? first_block != kNoBlock : !inside)) {
     return DataLoss("inode {} has {} blocks from block {} on", inode.nid, blocks, first_block);
   }
   inode.blocks_offset = blocks == 0 ? 0 : first_block * kBlockBytes;

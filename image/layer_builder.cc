@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-#include "image/quote.h"
+#include "base/quote.h"
 
 namespace floe::image {
 namespace {

@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include "base/check.h"
-#include "image/quote.h"
+#include "base/quote.h"
 
 namespace floe::image {
 namespace {

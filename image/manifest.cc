@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "image/quote.h"
+#include "base/quote.h"
 
 namespace floe::image {
 namespace {

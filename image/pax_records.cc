@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "image/quote.h"
+#include "base/quote.h"
 
 namespace floe::image {
 namespace {

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/quote.h"
 #include "image/manifest.h"
-#include "image/quote.h"
 
 // Platforms of manifests: names, their synonyms, and which variant runs where.
 namespace floe::image {

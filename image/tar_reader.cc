@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/quote.h"
 #include "image/layer_index.h"
-#include "image/quote.h"
 
 namespace floe::image {
 namespace {

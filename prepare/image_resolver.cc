@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "image/quote.h"
+#include "base/quote.h"
 #include "prepare/resolve_steps.h"
 
 namespace floe::prepare {
@@ -59,7 +59,7 @@ Result<ResolvedManifest> ReadManifest(fetcher::RegistryClient& client,
   }
   if (!image::IsManifestMediaType(found.media_type)) {
     return InvalidArgument("{} is not an image manifest but {}", found.digest.ToString(),
-                           image::Quote(found.media_type));
+                           Quote(found.media_type));
   }
   auto manifest = image::ParseImageManifest(found.bytes);
   if (!manifest) {
@@ -123,7 +123,7 @@ Result<void> ReadConfig(fetcher::RegistryClient& client, ResolvedManifest& resol
     if (wanted && (wanted->os != image.config.platform.os ||
                    wanted->architecture != image.config.platform.architecture)) {
       return NotFound("no manifest for {}: config {} is for {}", wanted->ToString(),
-                      config.digest.ToString(), image::Quote(image.config.platform.ToString()));
+                      config.digest.ToString(), Quote(image.config.platform.ToString()));
     }
     FLOE_RETURN_IF_ERROR(CheckDiffIds(image));
     image.chain_ids = image::ChainIds(image.config.diff_ids);

@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/quote.h"
 #include "image/index_codec.h"
-#include "image/quote.h"
 
 namespace floe::prepare {
 namespace {
@@ -107,8 +107,7 @@ void KeepBindings(Json& entries, const Json& before) {
 Result<IndexArtifact> ParseIndexArtifact(std::string_view manifest_bytes) {
   FLOE_ASSIGN_OR_RETURN(image::ImageManifest manifest, image::ParseImageManifest(manifest_bytes));
   if (manifest.artifact_type != image::kIndexArtifactType) {
-    return InvalidArgument("not a Floe index: artifactType is {}",
-                           image::Quote(manifest.artifact_type));
+    return InvalidArgument("not a Floe index: artifactType is {}", Quote(manifest.artifact_type));
   }
   if (!manifest.subject) {
     return InvalidArgument("a Floe index without a subject");

@@ -5,8 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "base/quote.h"
 #include "image/index_codec.h"
-#include "image/quote.h"
 #include "prepare/index_artifact.h"
 #include "prepare/index_store.h"
 #include "prepare/parallel.h"
@@ -142,7 +142,7 @@ Result<void> CheckRequest(const ResolvedImage& image, const PublishOptions& opti
   for (const image::Descriptor& layer : image.manifest.layers) {
     if (!image::IsTarLayerMediaType(layer.media_type)) {
       return Unimplemented("layer {} has media type {}, which cannot be indexed",
-                           layer.digest.ToString(), image::Quote(layer.media_type));
+                           layer.digest.ToString(), Quote(layer.media_type));
     }
   }
   return Ok();

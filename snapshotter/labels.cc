@@ -1,13 +1,14 @@
 #include "snapshotter/labels.h"
 
+#include "base/quote.h"
+
 namespace floe::snapshotter {
 
 Result<void> CheckLabels(const Labels& labels) {
-  constexpr size_t kShownBytes = 64;
   for (const auto& [key, value] : labels) {
     if (key.size() + value.size() > kMaxLabelBytes) {
-      return InvalidArgument("label {}: key and value are {} bytes, more than {}",
-                             key.substr(0, kShownBytes), key.size() + value.size(), kMaxLabelBytes);
+      return InvalidArgument("label {}: key and value are {} bytes, more than {}", Quote(key),
+                             key.size() + value.size(), kMaxLabelBytes);
     }
   }
   return Ok();

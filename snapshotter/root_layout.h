@@ -1,8 +1,12 @@
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace floe::snapshotter {
@@ -15,6 +19,10 @@ class RootLayout {
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }
   [[nodiscard]] std::filesystem::path lock() const { return root_ / "lock"; }
   [[nodiscard]] std::filesystem::path metadata() const { return root_ / "metadata.db"; }
+  /// The store's instance id once more: says that there was a store, and which, when it is gone.
+  [[nodiscard]] std::filesystem::path instance() const { return root_ / "instance"; }
+  /// What a repair put aside (repair.h).
+  [[nodiscard]] std::filesystem::path lost_and_found() const { return root_ / "lost+found"; }
 
   /// Directories of unpacked, active and view snapshots; names are snapshot ids.
   [[nodiscard]] std::filesystem::path snapshots() const { return root_ / "snapshots"; }
@@ -37,6 +45,14 @@ class RootLayout {
 
   /// The kept tree objects of indexes (prepare/index_store.h).
   [[nodiscard]] std::filesystem::path indexes() const { return root_ / "indexes"; }
+
+  /// The id that is the name of a snapshot's directory or of a run's mount point.
+  static std::optional<uint64_t> ParseId(std::string_view name) {
+    uint64_t id = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+    const bool whole = error == std::errc() && end == name.data() + name.size();
+    return whole ? std::optional<uint64_t>(id) : std::nullopt;
+  }
 
  private:
   std::filesystem::path root_;

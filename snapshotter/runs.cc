@@ -20,25 +20,6 @@ namespace fs = std::filesystem;
 // Prefix of a plan's directory while it is written.
 constexpr const char* kUnfinished = "tmp-";
 
-std::optional<uint64_t> ParseId(const std::string& name) {
-  uint64_t id = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
-  const bool whole = error == std::errc() && end == name.data() + name.size();
-  return whole ? std::optional<uint64_t>(id) : std::nullopt;
-}
-
-Result<std::vector<fs::path>> Entries(const fs::path& directory) {
-  std::error_code error;
-  std::vector<fs::path> entries;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    entries.push_back(it->path());
-  }
-  if (error && error != std::errc::no_such_file_or_directory) {
-    return ErrnoError(error.value(), "read " + directory.native());
-  }
-  return entries;
-}
-
 Result<std::shared_ptr<const image::LayerIndex>> PickIndex(const prepare::IndexedImage& image,
                                                            const LazyLayer& layer) {
   const auto& layers = image.image.manifest.layers;
@@ -167,18 +148,19 @@ Result<void> Runs::Ready() {
 }
 
 Result<void> Runs::Collect(const InUseFn& in_use) {
-  FLOE_ASSIGN_OR_RETURN(std::vector<fs::path> mount_points, Entries(layout_.mount_points()));
-  FLOE_ASSIGN_OR_RETURN(std::vector<fs::path> plans, Entries(layout_.plans()));
+  FLOE_ASSIGN_OR_RETURN(std::vector<std::string> mount_points,
+                        ListDirectory(layout_.mount_points()));
+  FLOE_ASSIGN_OR_RETURN(std::vector<std::string> plans, ListDirectory(layout_.plans()));
   FLOE_ASSIGN_OR_RETURN(const RunsInUse used, in_use());
-  for (const fs::path& mount_point : mount_points) {
-    const std::optional<uint64_t> id = ParseId(mount_point.filename().native());
+  for (const std::string& mount_point : mount_points) {
+    const std::optional<uint64_t> id = RootLayout::ParseId(mount_point);
     if (id && !used.tops.contains(*id)) {
       FLOE_RETURN_IF_ERROR(CollectMount(*id, in_use));
     }
   }
-  for (const fs::path& plan : plans) {
-    if (!used.keys.contains(plan.filename().native())) {
-      FLOE_RETURN_IF_ERROR(CollectPlan(plan, in_use));
+  for (const std::string& plan : plans) {
+    if (!used.keys.contains(plan)) {
+      FLOE_RETURN_IF_ERROR(CollectPlan(layout_.plan(plan), in_use));
     }
   }
   return Ok();

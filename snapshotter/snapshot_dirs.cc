@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/quote.h"
 #include "snapshotter/labels.h"
 
 namespace floe::snapshotter {
@@ -23,18 +24,6 @@ constexpr mode_t kRootMode = 0755;  // The root of a container's file system.
 constexpr mode_t kWorkMode = 0711;
 constexpr mode_t kOuterMode = 0700;
 constexpr const char* kAside = "rm-";
-
-Result<std::vector<std::string>> Names(const fs::path& directory) {
-  std::error_code error;
-  std::vector<std::string> names;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().native());
-  }
-  if (error) {
-    return ErrnoError(error.value(), "read " + directory.native());
-  }
-  return names;
-}
 
 // mkdir, and the mode whatever the umask.
 Result<void> MakeDirectory(const fs::path& path, mode_t mode) {
@@ -66,7 +55,7 @@ Result<uint32_t> HostIdOfRoot(const std::string& label, std::string_view mapping
     uint32_t size = 0;
     if (!ReadNumber(rest, container) || !SkipColon(rest) || !ReadNumber(rest, host) ||
         !SkipColon(rest) || !ReadNumber(rest, size)) {
-      return InvalidArgument("label {} is '{}'", label, mapping);
+      return InvalidArgument("label {} is {}", label, Quote(mapping));
     }
     if (container == 0 && size > 0) {
       root = host;
@@ -75,13 +64,13 @@ Result<uint32_t> HostIdOfRoot(const std::string& label, std::string_view mapping
       break;
     }
     if (!rest.starts_with(',')) {
-      return InvalidArgument("label {} is '{}'", label, mapping);
+      return InvalidArgument("label {} is {}", label, Quote(mapping));
     }
     rest.remove_prefix(1);
   }
   return root ? Result<uint32_t>(*root)
               : Result<uint32_t>(
-                    InvalidArgument("label {} does not map id 0: '{}'", label, mapping));
+                    InvalidArgument("label {} does not map id 0: {}", label, Quote(mapping)));
 }
 
 }  // namespace
@@ -120,12 +109,10 @@ Result<void> MakeSnapshotDirectory(const RootLayout& layout, uint64_t id, Kind k
 }
 
 Result<void> PutOrphansAside(const RootLayout& layout, const std::set<uint64_t>& ids) {
-  FLOE_ASSIGN_OR_RETURN(std::vector<std::string> names, Names(layout.snapshots()));
+  FLOE_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(layout.snapshots()));
   for (const std::string& name : names) {
-    uint64_t id = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
-    const bool is_id = error == std::errc() && end == name.data() + name.size();
-    if (name.starts_with(kAside) || (is_id && ids.contains(id))) {
+    const std::optional<uint64_t> id = RootLayout::ParseId(name);
+    if (name.starts_with(kAside) || (id && ids.contains(*id))) {
       continue;
     }
     const fs::path from = layout.snapshots() / name;
@@ -137,7 +124,7 @@ Result<void> PutOrphansAside(const RootLayout& layout, const std::set<uint64_t>&
 }
 
 Result<void> DeleteOrphans(const RootLayout& layout) {
-  FLOE_ASSIGN_OR_RETURN(std::vector<std::string> names, Names(layout.snapshots()));
+  FLOE_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(layout.snapshots()));
   Result<void> first = Ok();
   for (const std::string& name : names) {
     if (!name.starts_with(kAside)) {

@@ -5,7 +5,7 @@
 #   tests/run.sh --only unit,e2e     some stages (or FLOE_STAGES="unit e2e")
 #   tests/run.sh --list              the stages; those of tests/long.sh last
 #
-# FLOE_FUZZ_SECONDS (20): how long each fuzz target runs. FLOE_E2E, FLOE_FAULT (patterns): which scripts of
+# FLOE_FUZZ_SECONDS (10): how long each fuzz target runs. FLOE_E2E, FLOE_FAULT (patterns): which scripts of
 # tests/e2e and tests/fault run. FLOE_KILLS (10): kills of a storm.
 # The last line is "N passed, N failed, N skipped"; the exit code is 0 when nothing failed.
 set -uo pipefail
@@ -66,22 +66,29 @@ stage_unit() { build release && unit_tests release; }
 stage_asan() { build asan && unit_tests asan; }
 stage_tsan() { build tsan && TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} unit_tests tsan; }
 
+fuzz_target() {  # TARGET
+  local name log
+  name=$(basename "$1") log=$REPORTS/fuzz.$name.log
+  mkdir -p "$REPORTS/corpus/$name"
+  # Inputs may be long from the start: ten seconds are too few to let them grow.
+  if "$1" -max_total_time="${FLOE_FUZZ_SECONDS:-10}" -len_control=0 -rss_limit_mb=2048 -timeout=20 -artifact_prefix="$REPORTS/" \
+    "$REPORTS/corpus/$name" >"$log" 2>&1; then
+    result PASS "fuzz: $name"
+    echo "$name: $(grep -E '^(Done|#[0-9]+.*DONE)' "$log" | tail -1)"
+  else
+    result FAIL "fuzz: $name" "$(grep -m1 -E 'ERROR|runtime error' "$log")"
+    tail -30 "$log"
+  fi
+}
 stage_fuzz() {
-  local target name
+  local target
   build fuzz || return 1
   for target in build/fuzz/fuzz/*; do
     [ -f "$target" ] || continue
-    name=$(basename "$target")
-    mkdir -p "$REPORTS/corpus/$name"
-    if "$target" -max_total_time="${FLOE_FUZZ_SECONDS:-20}" -rss_limit_mb=2048 -timeout=20 -artifact_prefix="$REPORTS/" \
-      "$REPORTS/corpus/$name" >"$REPORTS/fuzz.log" 2>&1; then
-      result PASS "fuzz: $name"
-      echo "$name: $(grep -E '^(Done|#[0-9]+.*DONE)' "$REPORTS/fuzz.log" | tail -1)"
-    else
-      result FAIL "fuzz: $name" "$(grep -m1 -E 'ERROR|runtime error' "$REPORTS/fuzz.log")"
-      tail -30 "$REPORTS/fuzz.log"
-    fi
+    while [ "$(jobs -pr | wc -l)" -ge "$JOBS" ]; do wait -n; done
+    fuzz_target "$target" &
   done
+  wait
 }
 
 # Our own sources, not the tests: those are built with every warning and run under the sanitizers.

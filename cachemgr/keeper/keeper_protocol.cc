@@ -87,13 +87,14 @@ std::optional<KeeperPacket> ReceiveKeeperPacket(int socket, int flags) {
   do {
     length = ::recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC);
   } while (length < 0 && errno == EINTR);
-  if (length <= 0) {
-    if (length == 0) {
-      errno = ECONNRESET;
-    }
+  if (length < 0) {
     return std::nullopt;
   }
-  packet.fd = TakeDescriptor(header);
+  packet.fd = TakeDescriptor(header);  // Also beside a packet of no bytes.
+  if (length == 0) {
+    errno = ECONNRESET;
+    return std::nullopt;
+  }
   if ((header.msg_flags & MSG_CTRUNC) != 0) {
     errno = EMFILE;
     return std::nullopt;

@@ -107,6 +107,12 @@ TEST(DigestTest, ParseRoundTripsAndRefusesOtherForms) {
   }
 }
 
+TEST(DigestTest, WhatIsRefusedIsShownOnOneLine) {
+  FLOE_EXPECT_ERROR(Digest::Parse("a\nb\xff"), ErrorCode::kInvalidArgument, "'a\\x0ab\\xff'");
+  const std::string long_enough = Digest::Of("abc").ToString().substr(0, 70) + "\n";
+  FLOE_EXPECT_ERROR(Digest::Parse(long_enough), ErrorCode::kInvalidArgument, "\\x0a'");
+}
+
 TEST(DigestTest, HasherStartsAnewAfterFinish) {
   Sha256Hasher hasher;
   hasher.Update("a");
@@ -178,6 +184,16 @@ TEST(FileTest, DirectoriesAreMadeAndRemovedWithAllTheyHold) {
   FLOE_ASSERT_OK(RemoveTree(dir / "a"));
   EXPECT_FALSE(std::filesystem::exists(dir / "a"));
   FLOE_ASSERT_OK(RemoveTree(dir / "a"));
+}
+
+TEST(FileTest, ListsADirectory) {
+  testing::TempDir directory;
+  FLOE_ASSERT_OK(CreateDirectories(directory / "a"));
+  FLOE_ASSERT_OK(WriteFileAtomically(directory / ".b", ""));
+  FLOE_ASSERT_OK_AND_ASSIGN(auto names, ListDirectory(directory.path()));
+  std::ranges::sort(names);
+  EXPECT_EQ(names, (std::vector<std::string>{".b", "a"}));
+  FLOE_EXPECT_ERROR(ListDirectory(directory / "none"), ErrorCode::kNotFound, "none");
 }
 
 TEST(LogTest, LevelsHaveNames) {

@@ -1,11 +1,13 @@
 #include "cachemgr/keeper/keeper.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <array>
+#include <cstring>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -199,6 +201,30 @@ TEST_F(KeeperTest, ForeignWordsEndTheConnectionAndNothingElse) {
   FLOE_EXPECT_ERROR(client->Keep(std::string(200, 'n'), 0), ErrorCode::kInvalidArgument,
                     "too long");
   client->Release("a");
+}
+
+TEST(KeeperPacketTest, ADescriptorBesideNoBytesIsClosed) {
+  std::array<int, 2> line{}, pipe{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line.data()), 0);
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  const UniqueFd sender(line[0]), receiver(line[1]), read_end(pipe[0]);
+  {
+    const UniqueFd write_end(pipe[1]);
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr header{};
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(rights), &pipe[1], sizeof(int));
+    ASSERT_EQ(::sendmsg(sender.get(), &header, 0), 0);
+  }
+  EXPECT_FALSE(ReceiveKeeperPacket(receiver.get(), 0).has_value());
+  pollfd writers{.fd = read_end.get(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&writers, 1, 0), 1);
+  EXPECT_EQ(writers.revents, POLLHUP);  // Nobody has the other end any more.
 }
 
 TEST(CgroupRootsTest, HierarchiesWhereTheProcessIsNotInTheRoot) {

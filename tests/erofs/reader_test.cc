@@ -296,6 +296,34 @@ TEST_F(ReaderTest, InodesThatOverlapAreRefused) {
   EXPECT_FALSE(OpenAndValidate(image).has_value());
 }
 
+TEST_F(ReaderTest, DataInTheBlockOfTheSuperblockIsRefused) {
+  // The bytes before the superblock are free to hold a target.
+  const std::string target = "target";
+  const uint64_t symlink = At("symlink").offset;
+  std::string image = good_;
+  image.replace(0, target.size(), target);
+  StoreAt(image.data(), symlink + offsetof(ExtendedInode, format),
+          InodeFormat(DataLayout::kFlatPlain));
+  StoreAt(image.data(), symlink + offsetof(ExtendedInode, data), uint32_t{0});
+  FixChecksum(image);
+  FLOE_EXPECT_ERROR(OpenAndValidate(image), ErrorCode::kDataLoss, "1 blocks from block 0");
+}
+
+TEST_F(ReaderTest, DirectoriesLargerThanTheImageAreRefused) {
+  // Rounded up to blocks, these sizes are small again.
+  for (const uint64_t size : {UINT64_MAX, UINT64_MAX - kBlockBytes + 2}) {
+    std::string image = good_;
+    const uint64_t wide = At("wide").offset;
+    StoreAt(image.data(), wide + offsetof(ExtendedInode, format),
+            InodeFormat(DataLayout::kFlatPlain));
+    StoreAt(image.data(), wide + offsetof(ExtendedInode, size), size);
+    StoreAt(image.data(), wide + offsetof(ExtendedInode, data), kNoBlock);
+    FixChecksum(image);
+    FLOE_ASSERT_OK_AND_ASSIGN(const auto reader, BootstrapReader::Open(image));
+    FLOE_EXPECT_ERROR(reader.ReadInode(At("wide").nid), ErrorCode::kDataLoss, "blocks from block");
+  }
+}
+
 /// Reads all that can be read, whatever Validate says.
 void ReadEverything(const BootstrapReader& reader, uint64_t nid, int depth) {
   const auto inode = reader.ReadInode(nid);

@@ -237,6 +237,20 @@ TEST(WriterTest, ManyDevicesMoveTheRootButKeepItsNidSmall) {
 }
 
 /// Whatever follows whatever, nothing may cross a block that must not.
+TEST(WriterTest, InodesMayEndWhereTheImageEnds) {
+  // Nothing is shared, all directories and symlinks are inline, and the inodes fill the last block.
+  const uint64_t begin = AlignUp(kSuperOffset + sizeof(SuperBlock), kSlotBytes);
+  const uint64_t root = AlignUp(sizeof(ExtendedInode) + 3 * sizeof(DirentOnDisk) + 4, kSlotBytes);
+  const uint64_t length = kBlockBytes - begin - root - sizeof(ExtendedInode);
+  LayerFixture layer;
+  layer.Symlink("l", std::string(length, 't'));
+  const Bootstrap bootstrap = MustWrite({&layer});
+  ASSERT_EQ(bootstrap.bytes.size(), kBlockBytes);
+  ASSERT_EQ(bootstrap.bytes.back(), 't');
+  const BootstrapReader reader = MustOpen(bootstrap);
+  EXPECT_LT(reader.super().xattr_block, reader.super().blocks);
+}
+
 TEST(WriterTest, InlineDataOfEverySizeStaysInItsBlock) {
   LayerFixture layer;
   for (uint32_t i = 1; i < 4096; i += 7) {

@@ -299,6 +299,8 @@ TEST_F(MetaStoreTest, LabelLimitIsContainerds) {
   FLOE_EXPECT_OK(CheckLabels({{key, std::string(kMaxLabelBytes - key.size(), 'v')}}));
   FLOE_EXPECT_ERROR(CheckLabels({{key, std::string(kMaxLabelBytes - key.size() + 1, 'v')}}),
                     ErrorCode::kInvalidArgument, key);
+  FLOE_EXPECT_ERROR(CheckLabels({{"two\nlines", std::string(kMaxLabelBytes, 'v')}}),
+                    ErrorCode::kInvalidArgument, "'two\\x0alines'");
 }
 
 }  // namespace

@@ -121,6 +121,9 @@ TEST_F(SnapshotsTest, MappingsThatCannotBeReadAreRefused) {
     FLOE_EXPECT_ERROR(snapshots_->Prepare("a", "", labels), ErrorCode::kInvalidArgument,
                       "uidmapping");
   }
+  const Labels two_lines = {{kLabelUidMapping, "0:0:1\n"}, {kLabelGidMapping, "0:0:1"}};
+  FLOE_EXPECT_ERROR(snapshots_->Prepare("a", "", two_lines), ErrorCode::kInvalidArgument,
+                    "'0:0:1\\x0a'");
   FLOE_EXPECT_ERROR(snapshots_->Prepare("a", "", {{kLabelUidMapping, "0:0:1"}}),
                     ErrorCode::kInvalidArgument, "go together");
   EXPECT_THAT(Names(layout_.snapshots()), IsEmpty());

@@ -1,8 +1,8 @@
-#include "image/quote.h"
+#include "base/quote.h"
 
 #include <fmt/format.h>
 
-namespace floe::image {
+namespace floe {
 
 std::string Quote(std::string_view bytes) {
   constexpr size_t kMaxShown = 200;
@@ -18,4 +18,4 @@ std::string Quote(std::string_view bytes) {
   return text;
 }
 
-}  // namespace floe::image
+}  // namespace floe
