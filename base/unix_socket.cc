@@ -81,10 +81,11 @@ Result<UniqueFd> ListenOnUnixSocket(const std::filesystem::path& path, int type)
   FLOE_RETURN_IF_ERROR(RemoveStaleSocket(path, type));
   FLOE_ASSIGN_OR_RETURN(UniqueFd socket, NewSocket(type));
   constexpr int kBacklog = 16;
-  const mode_t old_mask = ::umask(0177);
+  // Before bind: the file has the socket's mode from its first moment.
   const int bound =
-      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  ::umask(old_mask);
+      ::fchmod(socket.get(), 0600) != 0
+          ? -1
+          : ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   if (bound != 0 || ::listen(socket.get(), kBacklog) != 0) {
     return ErrnoError(errno, fmt::format("listen on {}", path.native()));
   }

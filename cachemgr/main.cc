@@ -1,6 +1,8 @@
+#include <linux/capability.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -11,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/privileges.h"
 #include "cachemgr/config.h"
 #include "cachemgr/manager.h"
 #include "cachemgr/service/cachemgr_service.h"
@@ -38,6 +41,12 @@ void RaiseDescriptorLimit() {
     (void)::setrlimit(RLIMIT_NOFILE, &limit);
   }
 }
+
+// Mounts, fanotify and cachefiles; directories above --root that are not root's; to name the
+// program that holds /dev/cachefiles; and for the keeper that it starts: oom_score_adj, and memory
+// that stays.
+constexpr std::array kCapabilities = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE,
+                                      CAP_SYS_RESOURCE, CAP_IPC_LOCK};
 
 // Beside this program.
 std::filesystem::path KeeperProgram() {
@@ -117,7 +126,11 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   arguments.address = std::filesystem::absolute(arguments.address);
 
-  // Before any thread starts, so that all inherit it.
+  // Before any thread starts, so that all inherit these.
+  if (auto kept = KeepCapabilities(kCapabilities); !kept) {
+    std::fprintf(stderr, "floe-cachemgr: %s\n", kept.error().message.c_str());
+    return 1;
+  }
   sigset_t stop_signals;
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGTERM);

@@ -20,6 +20,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/file.h"
+#include "base/privileges.h"
 #include "base/unix_socket.h"
 #include "cachemgr/keeper/keeper.h"
 #include "cachemgr/keeper/own_cgroup.h"
@@ -112,6 +113,7 @@ Result<void> Run(const Arguments& arguments) {
       Keeper::Options{
           .uid = ::geteuid(), .while_needed = arguments.while_needed, .capacity = capacity});
   AskToBeSpared();
+  FLOE_RETURN_IF_ERROR(KeepCapabilities({}));  // To hold descriptors takes none.
   parent.Reset();
   keeper->Run();
   ::unlink(arguments.address.c_str());

@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <cerrno>
+
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
@@ -25,12 +27,13 @@ Result<std::unique_ptr<grpc::Server>> ServeOnSocket(const std::filesystem::path&
   builder.AddListeningPort("unix:" + address.native(), grpc::InsecureServerCredentials());
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, kMaxPollers);
   builder.RegisterService(&service);
-  // gRPC makes the socket with the process's umask; nobody else may connect, not even for a moment.
-  const mode_t old_mask = ::umask(0177);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  ::umask(old_mask);
   if (server == nullptr) {
     return FailedPrecondition("cannot listen on {}", address.native());
+  }
+  // Until here it has what the umask leaves, which for the daemon is root's alone.
+  if (::chmod(address.c_str(), 0600) != 0) {
+    return ErrnoError(errno, "chmod " + address.native());
   }
   return server;
 }
