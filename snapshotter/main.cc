@@ -1,5 +1,7 @@
+#include <linux/capability.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -12,12 +14,14 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/privileges.h"
 #include "base/thread_name.h"
 #include "client/cachemgr_client.h"
 #include "fetcher/registry_client.h"
 #include "snapshotter/cachemgr_mounter.h"
 #include "snapshotter/config.h"
 #include "snapshotter/registry_image_source.h"
+#include "snapshotter/repair.h"
 #include "snapshotter/service/server.h"
 #include "snapshotter/snapshots.h"
 
@@ -30,7 +34,13 @@ struct Arguments {
   std::string cachemgr;
   std::string config;
   std::string log_level;
+  bool repair = false;
 };
+
+// What makes and removes a container's files, whoever owns them and whatever their modes; and to
+// read the trusted.* xattrs of lower directories (implied.h). It mounts nothing itself.
+constexpr std::array kCapabilities = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+                                      CAP_SYS_ADMIN};
 
 Result<Config> LoadConfig(const Arguments& arguments) {
   Config config;
@@ -102,6 +112,37 @@ Result<void> Serve(const Arguments& arguments, const Config& config, const sigse
   return Ok();
 }
 
+Result<void> Repair(const Arguments& arguments) {
+  const RootLayout layout(std::filesystem::absolute(arguments.root));
+  FLOE_ASSIGN_OR_RETURN(const UniqueFd lock, LockRoot(layout.lock()));
+  FLOE_ASSIGN_OR_RETURN(const RepairReport report, RepairStore(layout, Clock::Real()));
+  if (report.was_sound) {
+    fmt::print("{} is sound: nothing was done\n", layout.metadata().native());
+    return Ok();
+  }
+  fmt::print(
+      "{} is repaired: {} snapshots kept, {} lost; the old one, and the files of lost"
+      " snapshots, are in {}\n",
+      layout.metadata().native(), report.kept, report.lost, report.aside.native());
+  if (report.lost > 0) {
+    fmt::print(
+        "what containerd still lists of the lost ones goes with the containers and images"
+        " that use them; then pull again\n");
+  }
+  return Ok();
+}
+
+Result<void> Run(const Arguments& arguments) {
+  FLOE_RETURN_IF_ERROR(KeepCapabilities(kCapabilities));
+  if (arguments.repair) {
+    return Repair(arguments);
+  }
+  const sigset_t signals = BlockTerminationSignals();
+  FLOE_ASSIGN_OR_RETURN(const Config config, LoadConfig(arguments));
+  InitLogging("floe-snapshotter", config.log_level);
+  return Serve(arguments, config, signals);
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app("Floe's snapshotter: the service behind containerd's proxy plugin");
@@ -112,18 +153,14 @@ int Main(int argc, char** argv) {
                  "Unix socket of floe-cachemgr; without it no layer is lazy");
   app.add_option("--config", arguments.config, "Configuration file (TOML)");
   app.add_option("--log-level", arguments.log_level, "debug, info, warning or error");
+  app.add_flag("--repair", arguments.repair,
+               "Repair the metadata store of a root that refuses to start, and end");
   CLI11_PARSE(app, argc, argv);
 
   // New files are root's alone; what others may see is given its mode explicitly.
   ::umask(S_IRWXG | S_IRWXO);
-  const sigset_t signals = BlockTerminationSignals();
-  auto config = LoadConfig(arguments);
-  if (config) {
-    InitLogging("floe-snapshotter", config->log_level);
-  }
-  auto served = config ? Serve(arguments, *config, signals) : Result<void>(config.error());
-  if (!served) {
-    std::fprintf(stderr, "floe-snapshotter: %s\n", served.error().ToString().c_str());
+  if (auto done = Run(arguments); !done) {
+    std::fprintf(stderr, "floe-snapshotter: %s\n", done.error().ToString().c_str());
     return 1;
   }
   return 0;

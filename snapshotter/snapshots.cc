@@ -8,6 +8,7 @@
 #include "snapshotter/disk_usage.h"
 #include "snapshotter/filter.h"
 #include "snapshotter/labels.h"
+#include "snapshotter/root_store.h"
 #include "snapshotter/snapshot_dirs.h"
 
 namespace floe::snapshotter {
@@ -40,8 +41,7 @@ Result<std::unique_ptr<Snapshotter>> Snapshotter::Create(SnapshotterOptions opti
                                 layout.mount_points(), layout.indexes()}) {
     FLOE_RETURN_IF_ERROR(CreateDirectories(directory));
   }
-  FLOE_ASSIGN_OR_RETURN(std::unique_ptr<MetaStore> store,
-                        MetaStore::Open(layout.metadata(), options.clock));
+  FLOE_ASSIGN_OR_RETURN(std::unique_ptr<MetaStore> store, OpenRootStore(layout, options.clock));
   return std::unique_ptr<Snapshotter>(new Snapshotter(std::move(options), std::move(store)));
 }
 

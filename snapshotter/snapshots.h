@@ -36,7 +36,7 @@ struct SnapshotterOptions {
 class Snapshotter {
  public:
   /// Makes the root's directories and opens the store. What an earlier run left half-made is found
-  /// by the first Cleanup.
+  /// by the first Cleanup. DataLoss when the store is damaged or gone: repair.h.
   static Result<std::unique_ptr<Snapshotter>> Create(SnapshotterOptions options);
 
   /// AlreadyExists also means, for labels with kLabelSnapshotRef: the layer is available, do not

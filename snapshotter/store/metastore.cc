@@ -82,14 +82,15 @@ MetaStore::MetaStore(std::unique_ptr<Database> database, std::string instance, c
 MetaStore::~MetaStore() = default;
 
 Result<std::unique_ptr<MetaStore>> MetaStore::Open(const std::filesystem::path& path,
-                                                   const Clock& clock) {
-  FLOE_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path));
-  auto prepared = PrepareSchema(*database);
+                                                   const Clock& clock, Missing missing) {
+  auto database = Database::Open(path);
+  auto prepared = database ? PrepareSchema(**database, missing) : Result<void>(database.error());
   if (!prepared) {
     return WithContext(prepared.error(), path.native());
   }
-  FLOE_ASSIGN_OR_RETURN(std::string instance, ReadInstance(*database));
-  return std::unique_ptr<MetaStore>(new MetaStore(std::move(database), std::move(instance), clock));
+  FLOE_ASSIGN_OR_RETURN(std::string instance, ReadInstance(**database));
+  return std::unique_ptr<MetaStore>(
+      new MetaStore(std::move(*database), std::move(instance), clock));
 }
 
 Result<Snapshot> MetaStore::Get(const std::string& name) {

@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "snapshotter/store/schema.h"
 #include "snapshotter/types.h"
 
 namespace floe::snapshotter {
@@ -63,10 +64,11 @@ class MetaStore {
   /// Runs inside the transaction with the new snapshot's id; its error undoes the snapshot.
   using BeforeCommit = std::function<Result<void>(uint64_t id)>;
 
-  /// Opens or makes the file. DataLoss when it is damaged, FailedPrecondition when it is newer than
-  /// this program. `clock` must outlive the store.
+  /// Opens the file, or makes it where `missing` says so. DataLoss when it is damaged or missing,
+  /// FailedPrecondition when it is newer than this program. `clock` must outlive the store.
   static Result<std::unique_ptr<MetaStore>> Open(const std::filesystem::path& path,
-                                                 const Clock& clock);
+                                                 const Clock& clock,
+                                                 Missing missing = Missing::kCreate);
   ~MetaStore();
 
   /// 8 hex digits that tell this store from any other on the node.

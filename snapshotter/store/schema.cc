@@ -1,5 +1,8 @@
 #include "snapshotter/store/schema.h"
 
+#include <algorithm>
+#include <string>
+
 namespace floe::snapshotter {
 namespace {
 
@@ -43,6 +46,7 @@ Result<void> CheckIntegrity(Database& database) {
   FLOE_ASSIGN_OR_RETURN(Statement check, database.Prepare("PRAGMA integrity_check(1)"));
   FLOE_RETURN_IF_ERROR(check.Step());
   if (std::string verdict = check.Text(0); verdict != "ok") {
+    std::ranges::replace(verdict, '\n', ' ');
     return DataLoss("metadata store is damaged: {}", verdict);
   }
   FLOE_ASSIGN_OR_RETURN(Statement links, database.Prepare("PRAGMA foreign_key_check"));
@@ -55,7 +59,7 @@ Result<void> CheckIntegrity(Database& database) {
 
 }  // namespace
 
-Result<void> PrepareSchema(Database& database) {
+Result<void> PrepareSchema(Database& database, Missing missing) {
   FLOE_ASSIGN_OR_RETURN(int64_t version, ReadVersion(database));
   if (version > kSchemaVersion) {
     return FailedPrecondition("metadata store has schema version {}, this program knows up to {}",
@@ -63,6 +67,9 @@ Result<void> PrepareSchema(Database& database) {
   }
   if (version == kSchemaVersion) {
     return CheckIntegrity(database);
+  }
+  if (missing == Missing::kRefuse) {
+    return DataLoss("metadata store is gone");
   }
   FLOE_ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database));
   FLOE_RETURN_IF_ERROR(database.Execute(kTables));

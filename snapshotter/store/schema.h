@@ -9,8 +9,14 @@ namespace floe::snapshotter {
 /// Written to the file's user_version; a file with a higher one is refused.
 inline constexpr int kSchemaVersion = 1;
 
+/// What to do with a file that has no tables.
+enum class Missing {
+  kCreate,  ///< A first start: make them.
+  kRefuse,  ///< There was a store here: DataLoss.
+};
+
 /// Makes the tables in a new file, checks an old one. DataLoss when SQLite's own check finds
 /// damage; FailedPrecondition when a newer Floe wrote the file.
-Result<void> PrepareSchema(Database& database);
+Result<void> PrepareSchema(Database& database, Missing missing);
 
 }  // namespace floe::snapshotter

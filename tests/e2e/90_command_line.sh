@@ -69,6 +69,27 @@ another_cachemgr() {
   floe_unmount one
   never mountpoint -q "$WORK/mnt/one"
 }
+# NAME PID CAPABILITIES: those of main.cc, as far as this machine gives them, and no way to more.
+has_only() {
+  local had
+  had=$(awk '/^CapBnd/ {print $2}' /proc/self/status)
+  set -- "$1" "$2" "$(printf '%016x' $((16#$3 & 16#$had)))"
+  expect_equal "$(awk '/^Cap(Prm|Eff)/ {print $2}' "/proc/$2/status" | sort -u)" "$3" "$1's capabilities"
+  expect_equal "$(awk '/^NoNewPrivs/ {print $2}' "/proc/$2/status")" 1 "$1's no_new_privs"
+}
+least_privilege() {
+  has_only floe-cachemgr "$(pid_of cachemgr)" 0000000001284002
+  has_only floe-snapshotter "$(pid_of snapshotter)" 000000000020001b
+  has_only floe-keeper "$(keeper_pid)" 0000000000000000
+}
+only_root_may_connect() {
+  local sockets
+  sockets=$(find "$WORK" -type s | grep -v containerd)
+  echo "$sockets"
+  expect_equal "$(wc -l <<<"$sockets")" 3 sockets
+  expect_equal "$(xargs stat -c '%a %u' <<<"$sockets" | sort -u)" "600 0" "mode and owner of the sockets"
+  expect_equal "$(stat -c %a "$WORK/cachemgr" "$WORK/snapshotter" | sort -u)" 700 "modes of the roots"
+}
 trust() {
   expect_failure 'trust|bound|repository' floe_mount one --trust bound
   expect_failure 'trust|local|repository' floe_mount one --trust local
@@ -89,5 +110,7 @@ check "floe unmount after the private cache manager was killed" unmount_after_a_
 check "index.trust: a repository's index is not bound, a bound one is" trust
 start_floe
 check "floe doctor has nothing to say about a complete configuration" doctor_is_content
+check "the daemons keep the capabilities they need and gain none" least_privilege
+check "their sockets and directories are root's alone" only_root_may_connect
 check "floe mount with another cache manager" another_cachemgr
 finish
