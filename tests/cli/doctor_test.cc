@@ -141,6 +141,22 @@ TEST(DoctorChannelsTest, AnAbsentCacheManagerIsANote) {
                  "nobody answers");
 }
 
+TEST(DoctorMountsTest, ALostMountIsMissingAndAMissingKeeperANote) {
+  cachemgr::v1::StatusReply status;
+  status.set_keeper("connected");
+  status.add_mounts()->set_id("sound");
+  EXPECT_EQ(ExamineMounts(status).size(), 1U);
+  EXPECT_FINDING(ExamineMounts(status), "keeper", Verdict::kGood, "holds");
+  auto* lost = status.add_mounts();
+  lost->set_id("m2");
+  lost->set_target("/mnt/m2");
+  lost->set_lost(true);
+  EXPECT_FINDING(ExamineMounts(status), "mount m2", Verdict::kMissing, "zeros");
+  status.set_keeper("none");
+  EXPECT_FINDING(ExamineMounts(status), "keeper", Verdict::kNote, "disturbs running containers");
+  EXPECT_TRUE(ExamineMounts(Unavailable("nobody answers")).empty());
+}
+
 TEST(DoctorKernelTest, LeavesNothingBehind) {
   testing::TempDir directory;
   EXPECT_FALSE(ExamineKernel(directory.path().native()).empty());

@@ -51,6 +51,40 @@ TEST(StatusTest, TextSaysHowMuchIsPresentAndWhatIsDead) {
   EXPECT_THAT(text, HasSubstr("DEAD"));
 }
 
+TEST(StatusTest, LostAndDetachedMountsAndTheKeeperAreNamed) {
+  cachemgr::v1::StatusReply status = Sample();
+  status.set_keeper("connected");
+  status.mutable_mounts(0)->set_lost(true);
+  auto* detached = status.add_mounts();
+  detached->set_id("image-2");
+  detached->set_detached(true);
+  const std::string text = StatusText(status);
+  EXPECT_THAT(text, HasSubstr("keeper connected"));
+  EXPECT_THAT(text, HasSubstr("LOST: may have read zeros"));
+  EXPECT_THAT(text, HasSubstr("detached, in use"));
+  const auto json = nlohmann::json::parse(StatusJson(status), nullptr, false);
+  EXPECT_EQ(json["keeper"], "connected");
+  EXPECT_EQ(json["mounts"][0]["lost"], true);
+  EXPECT_EQ(json["mounts"][1]["detached"], true);
+}
+
+TEST(StatusTest, TheCacheAgainstItsLimits) {
+  cachemgr::v1::StatusReply status = Sample();
+  auto& cache = *status.mutable_cache();
+  cache.set_used_bytes(1500000);
+  cache.set_disk_free_bytes(3000000);
+  cache.set_disk_total_bytes(4000000);
+  EXPECT_THAT(StatusText(status), HasSubstr("cache: 1.5 MB used, 3.0 MB of 4.0 MB free"));
+  cache.set_max_bytes(2000000);
+  cache.set_evicted_blobs(2);
+  cache.set_evicted_bytes(700000);
+  EXPECT_THAT(StatusText(status), HasSubstr("cache: 1.5 MB used of 2.0 MB allowed"));
+  EXPECT_THAT(StatusText(status), HasSubstr("2 blobs evicted (700.0 kB)"));
+  const auto json = nlohmann::json::parse(StatusJson(status), nullptr, false)["cache"];
+  EXPECT_EQ(json["used_bytes"], 1500000);
+  EXPECT_EQ(json["evicted_blobs"], 2);
+}
+
 TEST(StatusTest, FaultsAreNamedWhereThereAreAny) {
   cachemgr::v1::StatusReply status = Sample();
   EXPECT_EQ(StatusText(status).find("faults"), std::string::npos);

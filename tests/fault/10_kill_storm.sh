@@ -37,7 +37,7 @@ storm() {  # CHANNEL KILLS SIGNAL
 }
 seen() { tail -1 "$WORK/tmp/storm.out" | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 nothing_wrong() {  # KILLS
-  echo "$(seen during_start) while a cache manager was starting; slowest read $(seen slowest_read_ms) ms"
+  echo "$(seen during_start) while a cache manager was starting; slowest read $(seen slowest_read_ms) ms; $(seen spared) reads were given time, at most $(seen longest_spared_ms) ms"
   grep -o '[0-9]* in flight' "$WORK/tmp/storm.out" | sort -n | uniq -c | awk '{printf "%s with %s, ", $1, $2} END {print "requests in flight"}'
   expect_equal "$(seen kills)" "$1" kills
   expect_equal "$(seen files)" "$(grep -c sha256 "$WORK/tmp/expected")" files

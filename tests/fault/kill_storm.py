@@ -6,7 +6,8 @@ usage: kill_storm.py --mount DIR --expected TREE --kills N --root CACHEMGR_ROOT 
 
 TREE is what tests/support/tree.py printed of the same image. The cache manager is started by this program, and left running.
 Kills come 0.1 to 1 s apart, and some at once, while the next manager starts; one counts when requests were in flight: as the
-manager says, or, while it starts, as readers that wait. Prints one line for each and a line of JSON at the end; what was
+manager says, or, while it starts, as readers that wait. A read that has waited for 3 s, because no manager lived long enough to
+fetch what it needs, is given a manager that lives: if it does not end then, a kill has lost it, and that is a hang. Prints one line for each and a line of JSON at the end; what was
 present at each kill goes to FILE (one JSON line for each: {"at", "present": {key: [group words]}}).
 """
 import argparse
@@ -23,6 +24,8 @@ import time
 
 READERS = 4
 WAITING_SECONDS = 0.02
+STARVED_SECONDS = 3
+PATIENCE_SECONDS = 20
 HANG_SECONDS = 120
 
 
@@ -95,6 +98,23 @@ class Storm:
         return at
 
 
+def oldest(since):
+    """The read that has waited longest: (reader, when it began)."""
+    return min(((value, slot) for slot, value in enumerate(since) if value), default=(time.monotonic(), -1))[::-1]
+
+
+def rescued(since, spared):
+    """False: the oldest read waits, although the manager lives."""
+    slot, began = oldest(since)
+    if time.monotonic() - began < STARVED_SECONDS:
+        return True
+    end = time.monotonic() + PATIENCE_SECONDS
+    while since[slot] == began and time.monotonic() < end:
+        time.sleep(0.02)
+    spared.append(time.monotonic() - end + PATIENCE_SECONDS)
+    return since[slot] != began
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("mount", "expected", "root", "log", "floe", "socket", "manager-log"):
@@ -120,9 +140,11 @@ def main():
     for reader in readers:
         reader.start()
 
-    counted, idle, during_start, total = 0, 0, 0, 0
+    counted, idle, during_start, total, lost = 0, 0, 0, 0, 0
+    spared = []
     with open(arguments.log, "w") as log:
         while counted < arguments.kills and any(reader.is_alive() for reader in readers):
+            lost += not rescued(since, spared)
             # A fifth of them hit a manager that has just begun to take over.
             early = random.random() < 0.2
             time.sleep(random.uniform(0.0, 0.06) if early else random.uniform(0.1, 1.0))
@@ -150,7 +172,7 @@ def main():
     for reader in readers:
         if reader.is_alive():
             reader.join(timeout=1)
-    hangs = sum(1 for reader in readers if reader.is_alive())
+    hangs = lost + sum(1 for reader in readers if reader.is_alive())
     for reader in readers:
         reader.kill()
     storm.wait_ready()
@@ -158,6 +180,7 @@ def main():
         "kills": counted, "in_flight": total, "during_start": during_start, "idle_kills": idle,
         "files": sum(one["files"] for one in outcomes), "wrong": sum(len(one["wrong"]) for one in outcomes),
         "errors": sum(len(one["errors"]) for one in outcomes), "hangs": hangs,
+        "spared": len(spared), "longest_spared_ms": round(1000 * max(spared, default=0)),
         "slowest_read_ms": round(1000 * max((one["slowest"] for one in outcomes), default=0)),
     }
     for one in outcomes:
