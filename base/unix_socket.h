@@ -17,8 +17,7 @@ Result<UniqueFd> ConnectToUnixSocket(const std::filesystem::path& path, int type
 /// Removes a socket that nobody answers on any more; a missing one is fine. FailedPrecondition:
 /// somebody does, or it is no socket.
 Result<void> RemoveStaleSocket(const std::filesystem::path& path, int type);
-/// RemoveStaleSocket, then a listening socket that only its owner may connect to. Changes the
-/// process's umask for a moment.
+/// RemoveStaleSocket, then a listening socket that only its owner may connect to.
 Result<UniqueFd> ListenOnUnixSocket(const std::filesystem::path& path, int type);
 
 }  // namespace floe

@@ -9,6 +9,8 @@
 #include <system_error>
 #include <utility>
 
+#include "snapshotter/store/schema.h"
+
 namespace floe::snapshotter {
 
 /// Where things are below --root (docs/snapshotter.md). A value; makes nothing.
@@ -51,7 +53,8 @@ class RootLayout {
     uint64_t id = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
     const bool whole = error == std::errc() && end == name.data() + name.size();
-    return whole ? std::optional<uint64_t>(id) : std::nullopt;
+    return whole && id <= kMaxSnapshotId && std::to_string(id) == name ? std::optional<uint64_t>(id)
+                                                                       : std::nullopt;
   }
 
  private:

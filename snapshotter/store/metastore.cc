@@ -223,6 +223,14 @@ Result<void> MetaStore::SetUsage(uint64_t id, Usage usage) {
   return update.Run();
 }
 
+Result<uint64_t> MetaStore::LastId() {
+  MutexLock lock(mutex_);
+  FLOE_ASSIGN_OR_RETURN(
+      Statement row, database_->Prepare("SELECT seq FROM sqlite_sequence WHERE name='snapshots'"));
+  FLOE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  return found ? static_cast<uint64_t>(row.Int(0)) : uint64_t{0};
+}
+
 Result<void> MetaStore::WithIds(
     const std::function<Result<void>(const std::set<uint64_t>&)>& visit) {
   MutexLock lock(mutex_);

@@ -104,6 +104,8 @@ class MetaStore {
                       const std::vector<std::string>& paths);
   Result<void> SetUsage(uint64_t id, Usage usage);
 
+  /// The highest id that a snapshot ever had; 0: there was none.
+  Result<uint64_t> LastId();
   /// Runs `visit` with the ids of all snapshots while no snapshot can come or go.
   Result<void> WithIds(const std::function<Result<void>(const std::set<uint64_t>&)>& visit);
 

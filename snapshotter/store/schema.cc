@@ -59,6 +59,12 @@ Result<void> CheckIntegrity(Database& database) {
 
 }  // namespace
 
+bool IsInstanceId(std::string_view text) {
+  constexpr size_t kDigits = 8;
+  return text.size() == kDigits &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 Result<void> PrepareSchema(Database& database, Missing missing) {
   FLOE_ASSIGN_OR_RETURN(int64_t version, ReadVersion(database));
   if (version > kSchemaVersion) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <string_view>
+
 #include "base/result.h"
 #include "snapshotter/store/sqlite.h"
 
@@ -8,6 +11,12 @@ namespace floe::snapshotter {
 
 /// Written to the file's user_version; a file with a higher one is refused.
 inline constexpr int kSchemaVersion = 1;
+
+/// Ids count up from 1; one beyond this is none.
+inline constexpr uint64_t kMaxSnapshotId = uint64_t{1} << 48;
+
+/// 8 hex digits, as the table `instance` has them.
+bool IsInstanceId(std::string_view text);
 
 /// What to do with a file that has no tables.
 enum class Missing {

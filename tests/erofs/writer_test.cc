@@ -236,7 +236,6 @@ TEST(WriterTest, ManyDevicesMoveTheRootButKeepItsNidSmall) {
   EXPECT_EQ(reader.devices()[pieces[0].device - 1U].tag, layer.Tags()[4999]);
 }
 
-/// Whatever follows whatever, nothing may cross a block that must not.
 TEST(WriterTest, InodesMayEndWhereTheImageEnds) {
   // Nothing is shared, all directories and symlinks are inline, and the inodes fill the last block.
   const uint64_t begin = AlignUp(kSuperOffset + sizeof(SuperBlock), kSlotBytes);
@@ -251,6 +250,7 @@ TEST(WriterTest, InodesMayEndWhereTheImageEnds) {
   EXPECT_LT(reader.super().xattr_block, reader.super().blocks);
 }
 
+/// Whatever follows whatever, nothing may cross a block that must not.
 TEST(WriterTest, InlineDataOfEverySizeStaysInItsBlock) {
   LayerFixture layer;
   for (uint32_t i = 1; i < 4096; i += 7) {

@@ -6,6 +6,9 @@ MOUNTS=$((2 * ${FLOE_KILLS:-10}))
 SNAPSHOTS=$((10 * ${FLOE_KILLS:-10}))
 
 python3 "$DATA/make_corpus.py" "$WORK/tmp/base" 5
+mkdir "$WORK/tmp/base/tree"
+tar -C "$WORK/tmp/base/tree" -xf "$WORK/tmp/base/layer1.tar"
+mapfile -t SHARED < <(cd "$WORK/tmp/base/tree" && find . -type f -size +0 | sort)
 small_image() {  # NUMBER: a layer that all have, and one of its own
   local dir=$WORK/tmp/many/$1
   mkdir -p "$dir/tree"
@@ -42,7 +45,11 @@ cachemgr_is_back() {  # CHANNEL
   echo "ready after $(($(now_ms) - start)) ms with $MOUNTS mounts: $(rss cachemgr), $(descriptors cachemgr) descriptors; keeper: $(awk '/^VmRSS/ {print $2 " kB"}' "/proc/$(keeper_pid)/status")"
   expect_equal "$(floe status --json --cachemgr "$CACHEMGR_SOCK" | grep -c '"live": true')" "$MOUNTS" "live mounts"
   echo 3 >/proc/sys/vm/drop_caches
-  for i in $(seq "$MOUNTS"); do cmp "$(mount_point "$i")/own" "$WORK/tmp/many/$i/tree/own"; done
+  # What was there, and what nobody has read yet.
+  for i in $(seq "$MOUNTS"); do
+    cmp "$(mount_point "$i")/own" "$WORK/tmp/many/$i/tree/own"
+    cmp "$(mount_point "$i")/${SHARED[i * 7 % ${#SHARED[@]}]}" "$WORK/tmp/base/tree/${SHARED[i * 7 % ${#SHARED[@]}]}"
+  done
 }
 unmount_all() {
   local i
@@ -80,7 +87,7 @@ snapshotter_is_back() {
   rm -f "$WORK/pid/snapshotter"
   start=$(now_ms)
   start_snapshotter
-  echo "ready, and all listed, after $(($(now_ms) - start)) ms: $(rss snapshotter)"
+  echo "ready, and listing, after $(($(now_ms) - start)) ms: $(rss snapshotter)"
   expect_equal "$(cctr snapshots --snapshotter floe list | grep -c -E '^(active|layer)-')" "$SNAPSHOTS" snapshots
 }
 start_containerd

@@ -152,7 +152,7 @@ TEST_F(SnapshotsTest, RemovedDirectoryGoesWithTheNextCleanup) {
 TEST_F(SnapshotsTest, CleanupTakesWhatACrashLeft) {
   MakeUnpacked("one", "");
   // Killed between mkdir and COMMIT, between rename and rm, and something of nobody's.
-  std::filesystem::create_directories(layout_.upper(7));
+  std::filesystem::create_directories(layout_.upper(2));
   std::filesystem::create_directories(layout_.snapshots() / "rm-5" / "fs" / "deep");
   std::filesystem::create_directories(layout_.snapshots() / "12x");
   std::filesystem::create_directories(layout_.plan("tmp-" + Digest::Of("x").hex()));
