@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <utility>
 
 #include <grpcpp/resource_quota.h>
@@ -44,6 +46,10 @@ Server::Server(std::string address, std::unique_ptr<grpc::Service> service)
 Result<std::unique_ptr<Server>> Server::Start(const std::string& address,
                                               Snapshotter& snapshotter) {
   FLOE_RETURN_IF_ERROR(RemoveStaleSocket(address, SOCK_STREAM));
+  // containerd waits for a socket that is not there, but gives up for a while on one that is bound
+  // and does not listen yet. So it gets its name when it listens.
+  const std::string unready = address + "~";
+  FLOE_RETURN_IF_ERROR(RemoveStaleSocket(unready, SOCK_STREAM));
   std::unique_ptr<Server> server(new Server(address, MakeSnapshotsService(snapshotter)));
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("snapshotter");
@@ -53,14 +59,15 @@ Result<std::unique_ptr<Server>> Server::Start(const std::string& address,
       .SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, kMaxPollers)
       .SetMaxReceiveMessageSize(kMaxMessageBytes)
       .SetMaxSendMessageSize(kMaxMessageBytes)
-      .AddListeningPort("unix:" + address, grpc::InsecureServerCredentials())
+      .AddListeningPort("unix:" + unready, grpc::InsecureServerCredentials())
       .RegisterService(server->service_.get());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) {
     return Unavailable("cannot listen on {}", address);
   }
-  if (::chmod(address.c_str(), S_IRUSR | S_IWUSR) != 0) {
-    return ErrnoError(errno, "chmod " + address);
+  if (::chmod(unready.c_str(), S_IRUSR | S_IWUSR) != 0 ||
+      ::rename(unready.c_str(), address.c_str()) != 0) {
+    return ErrnoError(errno, "make socket " + address);
   }
   return server;
 }
