@@ -21,7 +21,9 @@ namespace {
 
 // docs/formats.md has the layout; these are its offsets.
 constexpr std::string_view kMagic = "FLOEBMAP";
-constexpr uint32_t kVersion = 1;
+// 2: some group's digest is not a sha256 of decoded bytes, or a codec is newer than zstd. What
+// needs neither is written as version 1, so that its key stays what it always was.
+constexpr uint32_t kVersion = 1, kExtendedVersion = 2;
 
 namespace header {
 constexpr size_t kVersionAt = 8, kBytesAt = 12, kBlobDigest = 16, kBlobSize = 48, kDeviceSize = 56,
@@ -37,8 +39,8 @@ constexpr size_t kRangeOffset = 0, kRangeLength = 8, kDecodedLength = 16, kWindo
 }  // namespace unit_record
 
 namespace group_record {
-constexpr size_t kOffset = 0, kLength = 8, kSha256 = 16, kUnit = 48, kFirstExtentRef = 52,
-                 kExtentCount = 56, kBytes = 64;
+constexpr size_t kOffset = 0, kLength = 8, kDigest = 16, kUnit = 48, kFirstExtentRef = 52,
+                 kExtentCount = 56, kDigestKind = 60, kBytes = 64;
 }  // namespace group_record
 
 namespace extent_record {
@@ -86,6 +88,8 @@ class Encoder {
   std::string Run();
 
  private:
+  /// Something in it is newer than version 1.
+  [[nodiscard]] bool IsExtended() const;
   void Header(const Layout& layout);
   void Units();
   void Groups();
@@ -104,9 +108,15 @@ class Encoder {
   std::string out_;
 };
 
+bool Encoder::IsExtended() const {
+  return std::ranges::any_of(units_, [](const Unit& unit) { return unit.codec > Codec::kZstd; }) ||
+         std::ranges::any_of(
+             groups_, [](const Group& group) { return group.digest_kind != DigestKind::kSha256; });
+}
+
 void Encoder::Header(const Layout& layout) {
   out_.append(kMagic);
-  Put(kVersion);
+  Put(IsExtended() ? kExtendedVersion : kVersion);
   Put(static_cast<uint32_t>(header::kBytes));
   AppendDigest(out_, blob_.digest.bytes());
   Put(blob_.size_bytes);
@@ -151,11 +161,11 @@ void Encoder::Groups() {
     const Group& group = groups_[i];
     Put(group.in_unit.offset);
     Put(group.in_unit.length);
-    AppendDigest(out_, group.sha256);
+    AppendDigest(out_, group.digest);
     Put(group.unit - blob_.first_unit);
     Put(first_ref);
     Put(extents_of_group_[i]);
-    Put(uint32_t{0});
+    Put(static_cast<uint32_t>(group.digest_kind));
     first_ref += extents_of_group_[i];
   }
 }
@@ -214,7 +224,10 @@ class MapRecords final : public BlobRecords {
   }
   [[nodiscard]] Group group(size_t number) const override {
     const GroupView view = map_.group(static_cast<uint32_t>(number));
-    return {.unit = view.unit, .in_unit = view.in_unit, .sha256 = view.sha256};
+    return {.unit = view.unit,
+            .in_unit = view.in_unit,
+            .digest_kind = view.digest_kind,
+            .digest = view.digest};
   }
   [[nodiscard]] Extent extent(size_t number) const override {
     const ExtentView view = map_.extent(static_cast<uint32_t>(number));
@@ -248,8 +261,10 @@ Result<void> CheckMagic(const std::byte* base, uint64_t file_bytes) {
     return InvalidArgument("not a blob map");
   }
   const uint32_t version = Load32(base + header::kVersionAt);
-  if (version != kVersion || Load32(base + header::kBytesAt) != header::kBytes) {
-    return InvalidArgument("blob map of version {}, this program reads {}", version, kVersion);
+  if ((version != kVersion && version != kExtendedVersion) ||
+      Load32(base + header::kBytesAt) != header::kBytes) {
+    return InvalidArgument("blob map of version {}, this program reads up to {}", version,
+                           kExtendedVersion);
   }
   return Ok();
 }
@@ -395,7 +410,9 @@ GroupView BlobMap::group(uint32_t index) const {
   const std::byte* at = base_ + groups_at_ + index * group_record::kBytes;
   GroupView group;
   group.in_unit = {Load64(at + group_record::kOffset), Load64(at + group_record::kLength)};
-  group.sha256 = LoadSha256(at + group_record::kSha256);
+  group.digest_kind = static_cast<DigestKind>(
+      std::min<uint32_t>(Load32(at + group_record::kDigestKind), UINT8_MAX));
+  group.digest = LoadSha256(at + group_record::kDigest);
   group.unit = Load32(at + group_record::kUnit);
   group.first_extent_ref = Load32(at + group_record::kFirstExtentRef);
   group.extent_count = Load32(at + group_record::kExtentCount);

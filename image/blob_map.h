@@ -41,7 +41,8 @@ struct UnitView {
 struct GroupView {
   uint32_t unit = 0;
   ByteRange in_unit;
-  Sha256 sha256{};
+  DigestKind digest_kind = DigestKind::kSha256;
+  Sha256 digest{};
   uint32_t first_extent_ref = 0;  ///< Into BlobMap::GroupExtents.
   uint32_t extent_count = 0;
 };

@@ -68,7 +68,7 @@ Result<void> CheckPlace(const SourceBlob& blob, size_t number, const Ends& at,
 }
 
 Result<void> CheckCodec(const Unit& unit, const SourceBlob& blob, size_t number) {
-  if (unit.codec > Codec::kZstd) {
+  if (unit.codec > Codec::kLz4Block) {
     return DataLoss("index: unit {} has codec {}", number, static_cast<int>(unit.codec));
   }
   if (unit.codec == Codec::kPlain && unit.decoded_length != unit.range.length) {
@@ -89,9 +89,9 @@ Result<void> CheckCodec(const Unit& unit, const SourceBlob& blob, size_t number)
   return Ok();
 }
 
-// `previous_end`: of the unit before, in the same blob.
+// `previous`: where the unit before starts, in the same blob.
 Result<void> CheckUnit(const Unit& unit, const SourceBlob& blob, size_t blob_number, size_t number,
-                       uint64_t previous_end) {
+                       uint64_t previous) {
   if (unit.blob != blob_number) {
     return DataLoss("index: unit {} is of blob {}, not of {}", number, unit.blob, blob_number);
   }
@@ -104,20 +104,19 @@ Result<void> CheckUnit(const Unit& unit, const SourceBlob& blob, size_t blob_num
     return DataLoss("index: unit {} decodes to {} bytes", number, unit.decoded_length);
   }
   FLOE_RETURN_IF_ERROR(CheckCodec(unit, blob, number));
-  const uint64_t shared = unit.bits != 0 ? 1 : 0;
-  if (unit.range.offset + shared < previous_end) {
-    return DataLoss("index: unit {} starts at {}, before {} where the last one ends", number,
-                    unit.range.offset, previous_end);
+  if (unit.range.offset < previous) {
+    return DataLoss("index: unit {} starts at {}, before the last one at {}", number,
+                    unit.range.offset, previous);
   }
   return Ok();
 }
 
 Result<void> CheckUnits(const SourceBlob& blob, size_t blob_number, const BlobRecords& records) {
-  uint64_t previous_end = 0;
+  uint64_t previous = 0;
   for (size_t i = blob.first_unit; i < size_t{blob.first_unit} + blob.unit_count; ++i) {
     const Unit unit = records.unit(i);
-    FLOE_RETURN_IF_ERROR(CheckUnit(unit, blob, blob_number, i, previous_end));
-    previous_end = unit.range.end();
+    FLOE_RETURN_IF_ERROR(CheckUnit(unit, blob, blob_number, i, previous));
+    previous = unit.range.offset;
   }
   return Ok();
 }
@@ -138,6 +137,10 @@ Result<void> CheckGroups(const SourceBlob& blob, const BlobRecords& records) {
     if (group.in_unit.empty() || !group.in_unit.IsValid() || group.in_unit.end() > unit_bytes) {
       return DataLoss("index: group {} is {}+{} of a unit of {} bytes", i, group.in_unit.offset,
                       group.in_unit.length, unit_bytes);
+    }
+    if (group.digest_kind > DigestKind::kNone) {
+      return DataLoss("index: group {} has a digest of kind {}", i,
+                      static_cast<int>(group.digest_kind));
     }
     if (group.in_unit.offset < previous_end) {
       return DataLoss("index: group {} starts at {}, before {} where the last one ends", i,
@@ -206,6 +209,12 @@ Result<void> ValidateBlobs(const LayerIndexData& data) {
     at.unit += blob.unit_count;
     at.group += blob.group_count;
     at.extent += blob.extent_count;
+  }
+  for (const PrefetchRun& run : data.prefetch) {
+    if (run.unit_count == 0 || !InArray(run.first_unit, run.unit_count, data.units.size()) ||
+        data.units[run.first_unit].blob != data.units[run.first_unit + run.unit_count - 1].blob) {
+      return DataLoss("index: prefetch of units {}+{}", run.first_unit, run.unit_count);
+    }
   }
   if (at.unit != data.units.size() || at.group != data.groups.size() ||
       at.extent != data.extents.size()) {

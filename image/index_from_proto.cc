@@ -93,12 +93,16 @@ Result<void> BlobReader::CheckColumns() const {
       {from_.unit_gap_size(), from_.unit_decoded_length_size(), from_.unit_codec_bits_size(),
        from_.unit_window_length_size(), from_.unit_group_count_size()}));
   FLOE_RETURN_IF_ERROR(SameLength("groups", from_.group_length_size(), {from_.group_gap_size()}));
+  if (from_.group_digest_kind_size() > 0) {
+    FLOE_RETURN_IF_ERROR(
+        SameLength("groups", from_.group_length_size(), {from_.group_digest_kind_size()}));
+  }
   FLOE_RETURN_IF_ERROR(
       SameLength("extents", from_.extent_length_size(),
                  {from_.extent_device_offset_size(), from_.extent_position_size()}));
-  if (from_.group_sha256().size() != size_t{blob_.group_count} * sizeof(Sha256)) {
+  if (from_.group_digest().size() != size_t{blob_.group_count} * sizeof(Sha256)) {
     return DataLoss("index: {} groups with {} bytes of digests", blob_.group_count,
-                    from_.group_sha256().size());
+                    from_.group_digest().size());
   }
   return Ok();
 }
@@ -133,7 +137,7 @@ Result<void> BlobReader::Units() {
 
 Result<void> BlobReader::Groups() {
   int group_number = 0;
-  const char* sha256 = from_.group_sha256().data();
+  const char* sha256 = from_.group_digest().data();
   for (uint32_t i = 0; i < blob_.unit_count; ++i) {
     const uint64_t unit_bytes = to_.units[blob_.first_unit + i].decoded_length;
     uint64_t end = 0;
@@ -154,7 +158,11 @@ Result<void> BlobReader::Groups() {
         return DataLoss("index: group {} of blob {} is past its unit", group_number, number_);
       }
       std::copy_n(sha256 + static_cast<size_t>(group_number) * sizeof(Sha256), sizeof(Sha256),
-                  group.sha256.begin());
+                  group.digest.begin());
+      if (from_.group_digest_kind_size() > 0) {
+        group.digest_kind =
+            static_cast<DigestKind>(std::min<uint32_t>(from_.group_digest_kind(group_number), 255));
+      }
       end = group.in_unit.end();
       group_starts_.push_back(unit_starts_[i] + group.in_unit.offset);
       to_.groups.push_back(group);
@@ -409,6 +417,11 @@ Result<LayerIndexData> IndexFromProto(const pb::LayerIndex& from) {
   for (uint32_t i = 0; i < device_ranges.size(); ++i) {
     FLOE_RETURN_IF_ERROR(
         BlobReader(from.blobs(static_cast<int>(i)), i, data).Run(std::move(device_ranges[i])));
+  }
+  for (int i = 0; i < from.prefetch_first_unit_size() || i < from.prefetch_unit_count_size(); ++i) {
+    FLOE_RETURN_IF_ERROR(
+        SameLength("prefetch", from.prefetch_first_unit_size(), {from.prefetch_unit_count_size()}));
+    data.prefetch.push_back({from.prefetch_first_unit(i), from.prefetch_unit_count(i)});
   }
   return data;
 }

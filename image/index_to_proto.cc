@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -76,6 +77,9 @@ void BlobWriter::Groups() {
   std::vector<uint32_t> counts(blob_.unit_count, 0);
   uint64_t unit = std::numeric_limits<uint64_t>::max();
   uint64_t end = 0;
+  const bool has_other_kinds = std::ranges::any_of(index_.groups(blob_), [](const Group& group) {
+    return group.digest_kind != DigestKind::kSha256;
+  });
   for (const Group& group : index_.groups(blob_)) {
     end = group.unit == unit ? end : 0;
     unit = group.unit;
@@ -84,7 +88,10 @@ void BlobWriter::Groups() {
     end = group.in_unit.end();
     const bool to_unit_end = end == index_.data().units[unit].decoded_length;
     to_.add_group_length(to_unit_end ? 0 : group.in_unit.length);
-    to_.mutable_group_sha256()->append(group.sha256.begin(), group.sha256.end());
+    to_.mutable_group_digest()->append(group.digest.begin(), group.digest.end());
+    if (has_other_kinds) {
+      to_.add_group_digest_kind(static_cast<uint32_t>(group.digest_kind));
+    }
   }
   for (const uint32_t count : counts) {
     to_.add_unit_group_count(count);
@@ -237,6 +244,10 @@ Result<void> IndexToProto(const LayerIndex& index, pb::LayerIndex& to) {
   std::vector<std::vector<ByteRange>> device_ranges = TreeWriter(index, to).Run();
   for (size_t i = 0; i < data.blobs.size(); ++i) {
     BlobWriter(index, data.blobs[i], *to.add_blobs()).Run(std::move(device_ranges[i]));
+  }
+  for (const PrefetchRun& run : data.prefetch) {
+    to.add_prefetch_first_unit(run.first_unit);
+    to.add_prefetch_unit_count(run.unit_count);
   }
   return Ok();
 }

@@ -24,15 +24,25 @@ struct StringRef {
 
 /// How the compressed bytes of a unit become its decoded output.
 enum class Codec : uint8_t {
-  kPlain = 0,    ///< As they are; decoded length == range length.
-  kGzip = 1,     ///< Starts at a gzip member's header (RFC 1952); may run over several members.
-  kDeflate = 2,  ///< Starts inside a deflate stream (RFC 1951) at a checkpoint: `bits` and window.
-                 ///< May run into following gzip members (trailer, header, deflate).
-  kZstd = 3,     ///< One or more whole zstd frames (RFC 8878).
+  kPlain = 0,     ///< As they are; decoded length == range length.
+  kGzip = 1,      ///< Starts at a gzip member's header (RFC 1952); may run over several members.
+  kDeflate = 2,   ///< Starts inside a deflate stream (RFC 1951) at a checkpoint: `bits` and window.
+                  ///< May run into following gzip members (trailer, header, deflate).
+  kZstd = 3,      ///< Starts at a zstd frame (RFC 8878); may run over several frames.
+  kLz4Block = 4,  ///< One raw LZ4 block; as RAFS has it (docs/formats.md).
 };
 
-/// What is fetched and decoded at once. Units of a blob are sorted by range.offset; neighbours may
-/// share one byte (a deflate checkpoint need not be byte aligned).
+/// What a group's digest is of. Values are those of the serialised forms.
+enum class DigestKind : uint8_t {
+  kSha256 = 0,            ///< sha256 of the group's decoded bytes.
+  kBlake3 = 1,            ///< BLAKE3 (32 bytes) of the group's decoded bytes.
+  kCompressedSha256 = 2,  ///< sha256 of exactly the compressed bytes of the unit (SOCI's spans).
+  kNone = 3,              ///< Nothing vouches for it: only where `allow_unverified` lets it.
+};
+
+/// What is fetched and decoded at once. Units of a blob are sorted by range.offset. Neighbours may
+/// share bytes: one where a deflate checkpoint is not byte aligned, more where a RAFS context ends
+/// behind the start of the next one.
 struct Unit {
   uint32_t blob = 0;
   ByteRange range;              ///< Of the blob: exactly the bytes to fetch.
@@ -51,7 +61,8 @@ struct Unit {
 struct Group {
   uint32_t unit = 0;
   ByteRange in_unit;  ///< Of the unit's decoded output.
-  Sha256 sha256{};    ///< Of these decoded bytes.
+  DigestKind digest_kind = DigestKind::kSha256;
+  Sha256 digest{};  ///< 32 bytes, of the kind; zeros for kNone.
 };
 
 /// Which bytes of a device a group provides. Extents of a blob are sorted by device_offset and do
@@ -87,6 +98,12 @@ struct Segment {
   uint64_t length = 0;  ///< Bytes; only the file's last segment may end inside a block.
   uint32_t blob = 0;
   uint64_t device_offset = 0;
+};
+
+/// Units to fetch ahead of any demand once the layer is mounted, the most urgent first.
+struct PrefetchRun {
+  uint32_t first_unit = 0;  ///< Into LayerIndexData::units.
+  uint32_t unit_count = 0;
 };
 
 struct Xattr {
@@ -145,6 +162,7 @@ struct LayerIndexData {
   std::vector<Dirent> dirents;
   std::vector<Segment> segments;
   std::vector<Xattr> xattrs;
+  std::vector<PrefetchRun> prefetch;  ///< May be empty; a run lies within one blob.
   std::string strings;
   Digest diff_id;        ///< Of the uncompressed archive; zero when the source has none.
   std::string producer;  ///< What made it ("floe 0.1.0 tar+gzip"); for `floe index show`.

@@ -204,7 +204,7 @@ void TarLayerIndexer::EndGroup() {
   if (!group_.empty()) {
     groups_.push_back({.unit = static_cast<uint32_t>(units_.size()),
                        .in_unit = group_,
-                       .sha256 = group_hasher_.Finish().bytes()});
+                       .digest = group_hasher_.Finish().bytes()});
     group_ = {.offset = group_.end(), .length = 0};
   }
 }

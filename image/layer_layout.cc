@@ -64,9 +64,8 @@ class Layout {
   std::vector<PlacedFile> files_;  ///< Sorted by node.
   std::vector<Segment> placed_;
 
-  uint32_t group_ = 0;         ///< The group that the mapping has come to ...
-  uint64_t unit_start_ = 0;    ///< ... where its unit's output begins in the archive ...
-  std::vector<bool> is_used_;  ///< ... and which groups were used.
+  std::vector<uint64_t> group_starts_;  ///< In the archive; ascending.
+  std::vector<bool> is_used_;           ///< Of each group.
 
   std::vector<uint32_t> number_;  ///< Of each node in the index; kNone: not yet reached.
   std::vector<NodeId> order_;     ///< Nodes by number.
@@ -117,6 +116,15 @@ Result<void> Layout::PlaceFile(NodeId id) {
 }
 
 Result<void> Layout::MapExtents() {
+  uint64_t unit_start = 0;
+  uint32_t unit = 0;
+  group_starts_.reserve(archive_.groups.size());
+  for (const Group& group : archive_.groups) {
+    for (; unit < group.unit; ++unit) {
+      unit_start += archive_.units[unit].decoded_length;
+    }
+    group_starts_.push_back(unit_start + group.in_unit.offset);
+  }
   is_used_.assign(archive_.groups.size(), false);
   for (const PlacedFile& file : files_) {
     uint32_t segment = file.first_segment;
@@ -137,28 +145,23 @@ Result<void> Layout::MapExtents() {
 //  fragment         |======|===========|==|
 //  extents          |  1   |     2     | 3|
 Result<void> Layout::MapFragment(const TarFragment& fragment, uint64_t device_offset) {
+  const auto after = std::ranges::upper_bound(group_starts_, fragment.archive_offset);
+  auto group = static_cast<uint32_t>(after - group_starts_.begin());
   uint64_t done = 0;
-  while (done < fragment.length) {
-    if (group_ == archive_.groups.size()) {
-      return Internal("the units do not cover the archive");
-    }
-    const Group& group = archive_.groups[group_];
-    const uint64_t group_start = unit_start_ + group.in_unit.offset;
-    const uint64_t group_end = group_start + group.in_unit.length;
+  for (group = group == 0 ? 0 : group - 1; done < fragment.length; ++group) {
     const uint64_t at = fragment.archive_offset + done;
-    if (at >= group_end) {
-      ++group_;
-      if (group_ < archive_.groups.size() && archive_.groups[group_].unit != group.unit) {
-        unit_start_ += archive_.units[group.unit].decoded_length;
-      }
-      continue;
+    if (group == group_starts_.size() || at < group_starts_[group] ||
+        at - group_starts_[group] >= archive_.groups[group].in_unit.length) {
+      return InvalidArgument("no group holds the content of a file at {}", at);
     }
-    const uint64_t length = std::min(fragment.length - done, group_end - at);
+    const uint64_t in_group = at - group_starts_[group];
+    const uint64_t length =
+        std::min(fragment.length - done, archive_.groups[group].in_unit.length - in_group);
     data_.extents.push_back({.device_offset = device_offset + done,
                              .length = length,
-                             .group = group_,
-                             .offset_in_group = at - group_start});
-    is_used_[group_] = true;
+                             .group = group,
+                             .offset_in_group = in_group});
+    is_used_[group] = true;
     done += length;
   }
   return Ok();
@@ -167,6 +170,7 @@ Result<void> Layout::MapFragment(const TarFragment& fragment, uint64_t device_of
 void Layout::DropUnused() {
   std::vector<uint32_t> new_group(archive_.groups.size(), kNone);
   uint32_t last_unit = kNone;
+  uint32_t prefetch = 0;
   for (uint32_t i = 0; i < archive_.groups.size(); ++i) {
     if (!is_used_[i]) {
       continue;
@@ -175,6 +179,7 @@ void Layout::DropUnused() {
     if (group.unit != last_unit) {
       last_unit = group.unit;
       data_.units.push_back(archive_.units[last_unit]);
+      prefetch += last_unit < archive_.prefetch_units ? 1 : 0;
     }
     group.unit = static_cast<uint32_t>(data_.units.size()) - 1;
     new_group[i] = static_cast<uint32_t>(data_.groups.size());
@@ -182,6 +187,9 @@ void Layout::DropUnused() {
   }
   for (Extent& extent : data_.extents) {
     extent.group = new_group[extent.group];
+  }
+  if (prefetch > 0) {
+    data_.prefetch.push_back({.first_unit = 0, .unit_count = prefetch});
   }
 }
 

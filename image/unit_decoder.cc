@@ -1,5 +1,6 @@
 #include "image/unit_decoder.h"
 
+#include <lz4.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -47,6 +48,22 @@ Result<void> CopyPlain(const Job& job) {
   return Ok();
 }
 
+Result<void> DecodeLz4(const Job& job) {
+  constexpr size_t kLimit = LZ4_MAX_INPUT_SIZE;
+  if (job.compressed.size() > kLimit || job.out.size() > kLimit) {
+    return DataLoss("lz4 unit at byte {}: {} bytes become {}", job.unit.range.offset,
+                    job.compressed.size(), job.out.size());
+  }
+  const int size = LZ4_decompress_safe(
+      reinterpret_cast<const char*>(job.compressed.data()), reinterpret_cast<char*>(job.out.data()),
+      static_cast<int>(job.compressed.size()), static_cast<int>(job.out.size()));
+  if (size < 0 || static_cast<size_t>(size) != job.out.size()) {
+    return DataLoss("lz4 unit at byte {}: {} decoded bytes of {}", job.unit.range.offset, size,
+                    job.out.size());
+  }
+  return Ok();
+}
+
 }  // namespace
 
 struct UnitDecoder::State {
@@ -66,14 +83,20 @@ Result<void> UnitDecoder::State::DecodeZstd(const Job& job) {
   if (zstd == nullptr) {
     return ResourceExhausted("no memory for a zstd context");
   }
-  const size_t size = ZSTD_decompressDCtx(zstd.get(), job.out.data(), job.out.size(),
-                                          job.compressed.data(), job.compressed.size());
-  if (ZSTD_isError(size) != 0) {
-    return DataLoss("zstd unit at byte {}: {}", job.unit.range.offset, ZSTD_getErrorName(size));
-  }
-  if (size != job.out.size()) {
-    return DataLoss("zstd unit at byte {}: {} decoded bytes of {}", job.unit.range.offset, size,
-                    job.out.size());
+  ZSTD_DCtx_reset(zstd.get(), ZSTD_reset_session_only);
+  ZSTD_inBuffer in = {job.compressed.data(), job.compressed.size(), 0};
+  ZSTD_outBuffer out = {job.out.data(), job.out.size(), 0};
+  // What follows the output that is wanted (padding of the archive, in frames of its own) is left.
+  while (out.pos < out.size) {
+    const size_t before = out.pos + in.pos;
+    const size_t status = ZSTD_decompressStream(zstd.get(), &out, &in);
+    if (ZSTD_isError(status) != 0) {
+      return DataLoss("zstd unit at byte {}: {}", job.unit.range.offset, ZSTD_getErrorName(status));
+    }
+    if (out.pos + in.pos == before) {
+      return DataLoss("zstd unit at byte {}: {} decoded bytes of {}", job.unit.range.offset,
+                      out.pos, out.size);
+    }
   }
   return Ok();
 }
@@ -141,6 +164,8 @@ Result<void> UnitDecoder::Decode(const UnitView& unit, std::span<const std::byte
       return CopyPlain(job);
     case Codec::kZstd:
       return state_->DecodeZstd(job);
+    case Codec::kLz4Block:
+      return DecodeLz4(job);
     case Codec::kGzip:
     case Codec::kDeflate:
       return state_->DecodeInflate(job);

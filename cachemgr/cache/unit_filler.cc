@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/digest.h"
+#include "image/group_digest.h"
 
 namespace floe::cachemgr {
 namespace {
@@ -39,7 +39,7 @@ Result<void> UnitFiller::Fill(const image::BlobMap& map, BlobCache& cache, uint3
   if (auto done = decoder_.Decode(view, compressed, window, decoded_); !done) {
     return WithContext(done.error(), fmt::format("unit {}", unit));
   }
-  Result<void> verified = Verify(map, cache, view);
+  Result<void> verified = Verify(map, cache, view, compressed);
   FLOE_RETURN_IF_ERROR(Store(map, cache));
   Shrink(decoded_);
   Shrink(run_);
@@ -47,7 +47,8 @@ Result<void> UnitFiller::Fill(const image::BlobMap& map, BlobCache& cache, uint3
 }
 
 Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cache,
-                                const image::UnitView& unit) {
+                                const image::UnitView& unit,
+                                std::span<const std::byte> compressed) {
   Result<void> outcome = Ok();
   for (uint32_t g = unit.first_group; g < unit.first_group + unit.group_count; ++g) {
     if (cache.IsGroupPresentOrHeld(g)) {
@@ -56,11 +57,8 @@ Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cach
     const image::GroupView group = map.group(g);
     const auto bytes =
         std::span<const std::byte>(decoded_).subspan(group.in_unit.offset, group.in_unit.length);
-    const Digest expected(group.sha256);
-    const Digest found = Digest::Of(bytes);
-    if (found != expected) {
-      outcome =
-          DataLoss("group {} has digest {}, not {}", g, found.ToString(), expected.ToString());
+    if (auto good = image::CheckGroupDigest(group, bytes, compressed); !good) {
+      outcome = WithContext(good.error(), fmt::format("group {}", g));
       continue;
     }
     verified_.push_back(g);

@@ -28,7 +28,7 @@ class UnitFiller {
  private:
   /// Verifies the absent groups of the unit: their numbers, and their extents in device order.
   Result<void> Verify(const image::BlobMap& map, const BlobCache& cache,
-                      const image::UnitView& unit);
+                      const image::UnitView& unit, std::span<const std::byte> compressed);
   /// Writes what was verified and marks it, in whatever is the cache file by then.
   Result<void> Store(const image::BlobMap& map, BlobCache& cache);
   /// The groups that are wholly written now.

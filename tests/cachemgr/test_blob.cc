@@ -66,7 +66,7 @@ void AddUnits(image::LayerIndexData& data, const std::string& blob, uint64_t uni
       image::Group group;
       group.unit = static_cast<uint32_t>(data.units.size());
       group.in_unit = {.offset = in, .length = std::min(group_bytes, unit.range.length - in)};
-      group.sha256 =
+      group.digest =
           Digest::Of(std::string_view(blob).substr(at + in, group.in_unit.length)).bytes();
       data.groups.push_back(group);
     }

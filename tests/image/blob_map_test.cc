@@ -61,7 +61,7 @@ void ExpectMapOf(const BlobMap& map, const LayerIndex& index, uint32_t number) {
     const GroupView view = map.group(i);
     EXPECT_EQ(view.unit + blob.first_unit, group.unit);
     EXPECT_EQ(view.in_unit, group.in_unit);
-    EXPECT_EQ(view.sha256, group.sha256);
+    EXPECT_EQ(view.digest, group.digest);
     for (uint32_t n = 0; n < view.extent_count; ++n, ++extents_seen) {
       EXPECT_EQ(map.GroupExtent(view, n).group, i);
     }
@@ -117,7 +117,7 @@ TEST(BlobMapTest, KeysDifferWhenAnythingDiffers) {
   const std::string key = DeviceKey(SampleMap(0));
   EXPECT_EQ(key.size(), 64U);
   LayerIndexData other = SampleIndexData();
-  other.groups[0].sha256[31] ^= 1;
+  other.groups[0].digest[31] ^= 1;
   EXPECT_NE(DeviceKey(EncodeBlobMap(LayerIndex::Create(other).value(), 0)), key);
   other = SampleIndexData();
   other.extents[0].offset_in_group += 1;
@@ -133,6 +133,24 @@ TEST(BlobMapTest, RefusesAnotherKey) {
                     ErrorCode::kDataLoss, "its sha256 is");
 }
 
+// What needs nothing new keeps its version, and so its key and its cache file.
+TEST(BlobMapTest, KnowsOtherDigestsAndCodecs) {
+  LayerIndexData data = SampleIndexData();
+  EXPECT_EQ(EncodeBlobMap(*LayerIndex::Create(data), 0)[8], 1);
+  data.units[0].codec = Codec::kLz4Block;
+  data.groups[0].digest_kind = DigestKind::kBlake3;
+  data.groups[1].digest_kind = DigestKind::kCompressedSha256;
+  FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndex index, LayerIndex::Create(data));
+  const std::string bytes = EncodeBlobMap(index, 0);
+  EXPECT_EQ(bytes[8], 2);
+  EXPECT_EQ(EncodeBlobMap(index, 1)[8], 1);
+  const TempDir directory;
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto map, OpenBytes(directory, bytes));
+  EXPECT_EQ(map->unit(0).codec, Codec::kLz4Block);
+  EXPECT_EQ(map->group(0).digest_kind, DigestKind::kBlake3);
+  EXPECT_EQ(map->group(1).digest_kind, DigestKind::kCompressedSha256);
+}
+
 TEST(BlobMapTest, RefusesWhatIsNoBlobMap) {
   const TempDir directory;
   FLOE_EXPECT_ERROR(OpenBytes(directory, ""), ErrorCode::kInvalidArgument, "not a blob map");
@@ -142,8 +160,8 @@ TEST(BlobMapTest, RefusesWhatIsNoBlobMap) {
                     "not a blob map");
   FLOE_EXPECT_ERROR(BlobMap::Open(directory / "absent", ""), ErrorCode::kNotFound, "absent");
   std::string newer = SampleMap(0);
-  newer[8] = 2;
-  FLOE_EXPECT_ERROR(OpenBytes(directory, newer), ErrorCode::kInvalidArgument, "version 2");
+  newer[8] = 3;
+  FLOE_EXPECT_ERROR(OpenBytes(directory, newer), ErrorCode::kInvalidArgument, "version 3");
 }
 
 TEST(BlobMapTest, RefusesEveryTruncation) {

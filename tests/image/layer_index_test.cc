@@ -68,7 +68,7 @@ const Broken kBroken[] = {
     {"UnitDecodesToNothing", [](auto& d) { d.units[0].decoded_length = 0; }, "decodes to 0"},
     {"UnitDecodesToTooMuch", [](auto& d) { d.units[0].decoded_length = kMaxUnitBytes + 1; },
      "unit 0 decodes to"},
-    {"UnitCodec", [](auto& d) { d.units[0].codec = static_cast<Codec>(4); }, "unit 0 has codec 4"},
+    {"UnitCodec", [](auto& d) { d.units[0].codec = static_cast<Codec>(5); }, "unit 0 has codec 5"},
     {"PlainLength", [](auto& d) { d.units[2].codec = Codec::kPlain; }, "plain unit 2"},
     {"BitsWithoutDeflate", [](auto& d) { d.units[0].bits = 1; }, "is not deflate"},
     {"WindowWithoutDeflate", [](auto& d) { d.units[0].window = {0, 1}; }, "is not deflate"},
@@ -81,8 +81,17 @@ const Broken kBroken[] = {
        d.units[1].window.length = kMaxWindowFrameBytes + 1;
      },
      "a window at"},
-    {"UnitsOverlap", [](auto& d) { d.units[1].range.offset = 398; }, "unit 1 starts at 398"},
-    {"UnitsShareWithoutBits", [](auto& d) { d.units[1].bits = 0; }, "unit 1 starts at 399"},
+    {"UnitsOutOfOrder",
+     [](auto& d) {
+       d.units[0].range.offset = 20;
+       d.units[1].range.offset = 19;
+     },
+     "unit 1 starts at 19, before the last one at 20"},
+    {"PrefetchOfNoUnit", [](auto& d) { d.prefetch = {{2, 2}}; }, "prefetch of units 2+2"},
+    {"PrefetchOfTwoBlobs", [](auto& d) { d.prefetch = {{1, 2}}; }, "prefetch of units 1+2"},
+    {"PrefetchOfNothing", [](auto& d) { d.prefetch = {{1, 0}}; }, "prefetch of units 1+0"},
+    {"DigestKind", [](auto& d) { d.groups[0].digest_kind = static_cast<DigestKind>(4); },
+     "group 0 has a digest of kind 4"},
     // Groups.
     {"GroupOfOtherBlob", [](auto& d) { d.groups[1].unit = 2; }, "group 1 is of unit 2"},
     {"GroupsOutOfOrder",

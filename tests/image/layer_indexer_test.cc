@@ -136,7 +136,7 @@ TEST(LayerIndexerTest, DoesNotCareHowBytesAreSplit) {
   ASSERT_EQ(split.index.data().extents.size(), whole.index.data().extents.size());
   ASSERT_EQ(split.index.data().groups.size(), whole.index.data().groups.size());
   for (size_t i = 0; i < split.index.data().groups.size(); ++i) {
-    EXPECT_EQ(split.index.data().groups[i].sha256, whole.index.data().groups[i].sha256);
+    EXPECT_EQ(split.index.data().groups[i].digest, whole.index.data().groups[i].digest);
   }
 }
 

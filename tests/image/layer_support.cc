@@ -56,7 +56,7 @@ Result<std::string> FillDevice(const IndexedLayer& layer, std::string_view blob)
   for (const Group& group : data.groups) {
     const std::string_view bytes =
         std::string_view(outputs[group.unit]).substr(group.in_unit.offset, group.in_unit.length);
-    if (Digest::Of(bytes) != Digest(group.sha256)) {
+    if (Digest::Of(bytes) != Digest(group.digest)) {
       return DataLoss("a group of unit {} does not match", group.unit);
     }
   }

@@ -63,10 +63,10 @@ void AddSampleBlobs(LayerIndexData& data) {
        .bits = 3,
        .window = {0, 300}},
       {.blob = 1, .range = {20, 400}, .decoded_length = 8000, .codec = Codec::kZstd, .window = {}}};
-  data.groups = {{.unit = 0, .in_unit = {0, 9000}, .sha256 = Digest::Of("group 0").bytes()},
-                 {.unit = 1, .in_unit = {0, 5000}, .sha256 = Digest::Of("group 1").bytes()},
-                 {.unit = 2, .in_unit = {100, 4900}, .sha256 = Digest::Of("group 2").bytes()},
-                 {.unit = 2, .in_unit = {5000, 3000}, .sha256 = Digest::Of("group 3").bytes()}};
+  data.groups = {{.unit = 0, .in_unit = {0, 9000}, .digest = Digest::Of("group 0").bytes()},
+                 {.unit = 1, .in_unit = {0, 5000}, .digest = Digest::Of("group 1").bytes()},
+                 {.unit = 2, .in_unit = {100, 4900}, .digest = Digest::Of("group 2").bytes()},
+                 {.unit = 2, .in_unit = {5000, 3000}, .digest = Digest::Of("group 3").bytes()}};
   data.extents = {{.device_offset = 0, .length = 5000, .group = 0, .offset_in_group = 512},
                   {.device_offset = 8192, .length = 1000, .group = 0, .offset_in_group = 8000},
                   {.device_offset = 9192, .length = 2000, .group = 1, .offset_in_group = 0},
@@ -197,7 +197,7 @@ void RandomLayer::AddUnits() {
     }
     data_.groups.push_back({.unit = static_cast<uint32_t>(data_.units.size()),
                             .in_unit = {0, unit.decoded_length},
-                            .sha256 = RandomSha256(random_)});
+                            .digest = RandomSha256(random_)});
     data_.units.push_back(unit);
   }
 }
@@ -316,7 +316,8 @@ void ExpectSameRecords(const LayerIndexData& a, const LayerIndexData& e) {
     SCOPED_TRACE(i);
     EXPECT_EQ(a.groups[i].unit, e.groups[i].unit);
     EXPECT_EQ(a.groups[i].in_unit, e.groups[i].in_unit);
-    EXPECT_EQ(a.groups[i].sha256, e.groups[i].sha256);
+    EXPECT_EQ(a.groups[i].digest_kind, e.groups[i].digest_kind);
+    EXPECT_EQ(a.groups[i].digest, e.groups[i].digest);
   }
   ASSERT_EQ(a.extents.size(), e.extents.size());
   for (size_t i = 0; i < a.extents.size(); ++i) {
@@ -348,6 +349,11 @@ void ExpectSameIndex(const LayerIndex& actual, const LayerIndex& expected) {
   EXPECT_EQ(actual.data().producer, expected.data().producer);
   ExpectSameBlobs(actual.data(), expected.data());
   ExpectSameRecords(actual.data(), expected.data());
+  ASSERT_EQ(actual.data().prefetch.size(), expected.data().prefetch.size());
+  for (size_t i = 0; i < actual.data().prefetch.size(); ++i) {
+    EXPECT_EQ(actual.data().prefetch[i].first_unit, expected.data().prefetch[i].first_unit);
+    EXPECT_EQ(actual.data().prefetch[i].unit_count, expected.data().prefetch[i].unit_count);
+  }
   ASSERT_EQ(actual.data().inodes.size(), expected.data().inodes.size());
   for (size_t i = 0; i < actual.data().inodes.size(); ++i) {
     ExpectSameInode(actual, expected, i);

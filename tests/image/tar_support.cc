@@ -207,7 +207,7 @@ Result<LayerIndexData> BuildLayer(const TarArchive& archive, uint64_t span_bytes
       const uint64_t size = std::min(group_bytes, length - in);
       groups.push_back({.unit = static_cast<uint32_t>(units.size()),
                         .in_unit = {in, size},
-                        .sha256 = Digest::Of(bytes.substr(at + in, size)).bytes()});
+                        .digest = Digest::Of(bytes.substr(at + in, size)).bytes()});
     }
     units.push_back({.range = {at, length}, .decoded_length = length, .window = {}});
   }
