@@ -92,18 +92,6 @@ Result<void> RunCreate(const GlobalOptions& global, const IndexCommandOptions& o
   return Ok();
 }
 
-std::string_view OriginName(image::IndexOrigin origin) {
-  switch (origin) {
-    case image::IndexOrigin::kLocal:
-      return "local";
-    case image::IndexOrigin::kBound:
-      return "bound";
-    case image::IndexOrigin::kRepository:
-      return "repository";
-  }
-  return "unknown";
-}
-
 // Decoded bytes between two checkpoints, on average: the span the layer was indexed with is a goal.
 uint64_t MeanSpan(const image::LayerIndexData& data) {
   uint64_t decoded = 0;
@@ -113,26 +101,45 @@ uint64_t MeanSpan(const image::LayerIndexData& data) {
   return data.units.empty() ? 0 : decoded / data.units.size();
 }
 
-Json ShownLayer(const image::Descriptor& descriptor, const prepare::LayerWithIndex& layer) {
-  const image::LayerIndexData& data = layer.index->data();
+Json ShownIndex(const image::LayerIndexData& data) {
   uint64_t windows = 0;
   uint64_t device = 0;
   for (const image::SourceBlob& blob : data.blobs) {
     windows += blob.windows_size_bytes;
     device += blob.device_size_bytes;
   }
-  return {{"layer", descriptor.digest.ToString()},
-          {"media_type", descriptor.media_type},
-          {"producer", data.producer},
-          {"origin", OriginName(layer.origin)},
-          {"compressed_bytes", descriptor.size_bytes},
-          {"tree_bytes", layer.tree_bytes},
-          {"windows_bytes", windows},
-          {"device_bytes", device},
-          {"units", data.units.size()},
-          {"groups", data.groups.size()},
-          {"mean_span_bytes", MeanSpan(data)},
+  return {{"producer", data.producer},    {"windows_bytes", windows},
+          {"device_bytes", device},       {"units", data.units.size()},
+          {"groups", data.groups.size()}, {"mean_span_bytes", MeanSpan(data)},
           {"inodes", data.inodes.size()}};
+}
+
+// A layer without an index would be streamed.
+Json ShownLayer(const image::Descriptor& descriptor, const prepare::LayerWithIndex& layer) {
+  Json shown{{"layer", descriptor.digest.ToString()},
+             {"media_type", descriptor.media_type},
+             {"reader", layer.reader},
+             {"compressed_bytes", descriptor.size_bytes}};
+  if (!layer.why_not.empty()) {
+    shown["why_not"] = layer.why_not;
+  }
+  if (layer.index != nullptr) {
+    shown["origin"] = prepare::ToString(layer.origin);
+    shown["tree_bytes"] = layer.tree_bytes;
+    shown.update(ShownIndex(layer.index->data()));
+  }
+  return shown;
+}
+
+// An image none of whose layers has an index is shown as the error that it was before.
+Result<void> CheckAnyIndex(const prepare::IndexedImage& indexed) {
+  const auto& layers = indexed.layers;
+  if (!layers.empty() && std::ranges::none_of(layers, [](const prepare::LayerWithIndex& layer) {
+        return layer.index != nullptr;
+      })) {
+    return NotFound("{}", layers.front().why_not);
+  }
+  return Ok();
 }
 
 // Strings come from the index and the manifest: nothing of them may steer the terminal.
@@ -148,9 +155,10 @@ Result<void> RunShow(const GlobalOptions& global, const IndexCommandOptions& opt
   FLOE_ASSIGN_OR_RETURN(const ImageSource::Target target, options.image.Locate(global));
   FLOE_ASSIGN_OR_RETURN(
       prepare::IndexedImage indexed,
-      prepare::ResolveIndexedImage(*target.registry, target.reference, std::nullopt,
-                                   target.platform, prepare::IndexTrust::kRepository,
-                                   options.store_dir, Deadline::Infinite()));
+      prepare::ResolveIndexedImage(
+          *target.registry, target.reference, std::nullopt, target.platform,
+          {.store_dir = options.store_dir, .may_stream = true}, Deadline::Infinite()));
+  FLOE_RETURN_IF_ERROR(CheckAnyIndex(indexed));
   Json layers = Json::array();
   for (size_t i = 0; i < indexed.layers.size(); ++i) {
     layers.push_back(ShownLayer(indexed.image.manifest.layers[i], indexed.layers[i]));

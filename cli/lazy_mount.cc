@@ -17,6 +17,7 @@
 #include "cli/private_cachemgr.h"
 #include "client/cachemgr_client.h"
 #include "erofs/writer.h"
+#include "prepare/kept_layers.h"
 #include "prepare/mount_plan.h"
 
 namespace floe::cli {
@@ -85,11 +86,20 @@ Result<MountRecord> ReadRecord(const std::filesystem::path& directory) {
   return record;
 }
 
+std::string StoreDir(const LazyMountOptions& options) {
+  return (options.root / "indexes").native();
+}
+
+prepare::FindOptions FindOptionsOf(const LazyMountOptions& options) {
+  prepare::FindOptions find = options.find;
+  find.store_dir = StoreDir(options);
+  return find;
+}
+
 Result<prepare::IndexedImage> FindIndexes(const ImageSource::Target& image,
                                           const LazyMountOptions& options, Deadline deadline) {
-  auto indexed =
-      prepare::ResolveIndexedImage(*image.registry, image.reference, std::nullopt, image.platform,
-                                   options.trust, (options.root / "indexes").native(), deadline);
+  auto indexed = prepare::ResolveIndexedImage(*image.registry, image.reference, std::nullopt,
+                                              image.platform, FindOptionsOf(options), deadline);
   if (!indexed.has_value() && indexed.error().code == ErrorCode::kNotFound) {
     return NotFound("{}; make one: floe index create {}", indexed.error().message,
                     image.reference.ToString());
@@ -97,11 +107,14 @@ Result<prepare::IndexedImage> FindIndexes(const ImageSource::Target& image,
   return indexed;
 }
 
-std::vector<prepare::PlanLayer> PlanLayers(const prepare::IndexedImage& indexed) {
+std::vector<prepare::PlanLayer> PlanLayers(const prepare::IndexedImage& indexed,
+                                           const std::string& store_dir) {
   std::vector<prepare::PlanLayer> layers;
   layers.reserve(indexed.layers.size());
-  for (const prepare::LayerWithIndex& layer : indexed.layers) {
-    layers.push_back({layer.index, {indexed.image.reference.repository}});
+  for (size_t i = 0; i < indexed.layers.size(); ++i) {
+    layers.push_back(prepare::PlanLayerOf(indexed.layers[i],
+                                          indexed.image.manifest.layers[i].digest,
+                                          indexed.image.reference.repository, store_dir));
   }
   return layers;
 }
@@ -164,7 +177,7 @@ Result<LazyMountReport> MountImage(const ImageSource::Target& image,
   FLOE_RETURN_IF_ERROR(RemoveTree(state));
   FLOE_RETURN_IF_ERROR(CreateDirectories(state));
   auto mounted = [&]() -> Result<LazyMountReport> {
-    const auto layers = PlanLayers(indexed);
+    const auto layers = PlanLayers(indexed, StoreDir(options));
     FLOE_ASSIGN_OR_RETURN(
         const auto plan,
         prepare::WriteMountPlan(layers, erofs::WhiteoutForm::kApply, state / "plan"));

@@ -18,7 +18,8 @@ struct LazyMountOptions {
   std::filesystem::path root = kDefaultMountRoot;
   std::string cachemgr;  ///< Socket of a cache manager; empty: the private one of `root`.
   std::string channel;   ///< For a private cache manager that must be started.
-  prepare::IndexTrust trust = prepare::IndexTrust::kRepository;
+  /// Without store_dir: it is below `root`.
+  prepare::FindOptions find = {};
   bool plain_http = false;
 };
 

@@ -23,6 +23,7 @@ struct MountOptions {
   std::string cachemgr;
   std::string channel;
   std::string trust = "repository";
+  bool allow_unverified = false;
 };
 
 bool SpeaksPlainHttp(const GlobalOptions& global, const fetcher::Reference& reference) {
@@ -34,9 +35,11 @@ bool SpeaksPlainHttp(const GlobalOptions& global, const fetcher::Reference& refe
 Result<void> RunMount(const GlobalOptions& global, const MountOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const Deadline deadline = Deadline::After(kMountTimeout);
-  LazyMountOptions mount{options.root, options.cachemgr, options.channel,
-                         prepare::IndexTrust::kRepository, false};
-  FLOE_ASSIGN_OR_RETURN(mount.trust, prepare::ParseIndexTrust(options.trust));
+  LazyMountOptions mount{.root = options.root,
+                         .cachemgr = options.cachemgr,
+                         .channel = options.channel,
+                         .find = {.allow_unverified = options.allow_unverified}};
+  FLOE_ASSIGN_OR_RETURN(mount.find.trust, prepare::ParseIndexTrust(options.trust));
   FLOE_ASSIGN_OR_RETURN(const auto target, options.image.Locate(global));
   mount.plain_http = SpeaksPlainHttp(global, target.reference);
   FLOE_ASSIGN_OR_RETURN(const auto report, MountImage(target, options.directory, mount, deadline));
@@ -64,6 +67,8 @@ void AddMountCommand(CLI::App& app, GlobalOptions& global, Selection& selection)
       ->add_option("--trust", options->trust,
                    "Which indexes are good enough: repository, bound or local")
       ->capture_default_str();
+  command->add_flag("--allow-unverified", options->allow_unverified,
+                    "Read formats that have no digests for their data, too");
   command->callback([options, &global, &selection] {
     selection.body = [options, &global] { return RunMount(global, *options); };
   });

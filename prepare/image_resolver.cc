@@ -143,6 +143,18 @@ Result<ResolvedImage> ResolveImage(fetcher::RegistryClient& client,
   return std::move(resolved.image);
 }
 
+std::string_view ToString(image::IndexOrigin origin) {
+  switch (origin) {
+    case image::IndexOrigin::kLocal:
+      return "local";
+    case image::IndexOrigin::kBound:
+      return "bound";
+    case image::IndexOrigin::kRepository:
+      return "repository";
+  }
+  return "";
+}
+
 Result<IndexTrust> ParseIndexTrust(std::string_view text) {
   if (text == "repository") {
     return IndexTrust::kRepository;

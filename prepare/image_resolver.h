@@ -42,13 +42,20 @@ Result<ResolvedImage> ResolveImage(fetcher::RegistryClient& client,
 enum class IndexTrust { kRepository, kBound, kLocal };
 Result<IndexTrust> ParseIndexTrust(std::string_view text);
 
-/// The Floe index of one layer, ready to merge.
+/// "local", "bound", "repository".
+std::string_view ToString(image::IndexOrigin origin);
+
+/// The index of one layer, ready to merge, and how it came to be.
 struct LayerWithIndex {
+  /// Null: there is none, and the layer is to be streamed (prepare/layer_streams.h).
   std::shared_ptr<const image::LayerIndex> index;
   image::IndexOrigin origin = image::IndexOrigin::kRepository;
-  Digest index_manifest;    ///< The artifact it came from; zero when local.
-  std::string scope;        ///< IndexStore scope under which the tree is kept.
-  uint64_t tree_bytes = 0;  ///< Compressed bytes of the tree object that were read.
+  std::string reader;     ///< prepare/layer_reader.h has the names.
+  std::string why_not;    ///< Why no better reader served it; one line, empty: none was better.
+  Digest index_manifest;  ///< The artifact it came from; zero when local.
+  std::string scope;      ///< IndexStore scope under which the tree is kept.
+  uint64_t tree_bytes =
+      0;  ///< Bytes that were read for it: the tree object, or what a reader read.
 };
 
 /// All layers, bottom to top, or why the image cannot be lazy: NotFound (no index),
@@ -59,19 +66,34 @@ struct IndexedImage {
   std::vector<LayerWithIndex> layers;
 };
 
-/// Resolves an image and finds and reads its indexes: local store first, then one bound by the
-/// image's OCI index, then referrers (asked for while the config is read, unless the store has the
-/// trees). Tree objects are kept in `store_dir` by digest, so that the next start needs no
-/// registry; an empty `store_dir` keeps nothing.
+/// How indexes are found.
+struct FindOptions {
+  IndexTrust trust = IndexTrust::kRepository;
+  /// Where trees are kept, so that the next start needs no registry; empty: nothing is kept.
+  std::string store_dir = {};
+  /// Layers that nothing lazy was found for come back without an index, instead of an error.
+  bool may_stream = false;
+  /// Formats without digests are read all the same.
+  bool allow_unverified = false;
+};
+
+/// Resolves an image and finds an index for each layer through the reader that fits it:
+///  1. what this node keeps;
+///  2. a Floe index that the image's OCI index binds;
+///  3. the layer's own format: a table of contents of eStargz or zstd:chunked, the bootstrap of a
+///     Nydus image, a SOCI index that is bound;
+///  4. referrers: Floe indexes, then SOCI's (asked for while the config is read, when it looks as
+///     if they will be wanted).
+/// FindOptions::trust decides which of them count (docs/trust.md).
 Result<IndexedImage> ResolveIndexedImage(fetcher::RegistryClient& client,
                                          const fetcher::Reference& reference,
                                          const std::optional<Digest>& manifest_digest,
-                                         const image::Platform& platform, IndexTrust trust,
-                                         const std::string& store_dir, Deadline deadline);
+                                         const image::Platform& platform,
+                                         const FindOptions& options, Deadline deadline);
 
-/// Reads one kept tree again, without the registry. NotFound: it is not there (any more).
-Result<std::shared_ptr<const image::LayerIndex>> ReadKeptIndex(const std::string& store_dir,
-                                                               const std::string& scope,
-                                                               const Digest& layer);
+/// Reads the kept index of one layer again, without the registry. NotFound: it is not there (any
+/// more).
+Result<LayerWithIndex> ReadKeptLayer(const std::string& store_dir, const std::string& scope,
+                                     const Digest& layer);
 
 }  // namespace floe::prepare

@@ -1,24 +1,31 @@
 #include <algorithm>
+#include <atomic>
 #include <future>
+#include <iterator>
 #include <map>
 #include <system_error>
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutex.h"
+#include "base/quote.h"
 #include "base/thread_name.h"
 #include "image/index_codec.h"
+#include "prepare/floe_index_reader.h"
 #include "prepare/image_resolver.h"
 #include "prepare/index_artifact.h"
 #include "prepare/index_store.h"
+#include "prepare/kept_layers.h"
+#include "prepare/layer_streams.h"
+#include "prepare/own_formats.h"
 #include "prepare/parallel.h"
 #include "prepare/resolve_steps.h"
 
 namespace floe::prepare {
 namespace {
 
-constexpr uint64_t kMaxTreeBytes = 512ULL << 20U;
-// Trees of one image that are fetched at the same time: small objects, so round trips count.
-constexpr size_t kParallelTrees = 16;
+// Own formats that are read at the same time.
+constexpr size_t kParallelReaders = 16;
 
 using Referrers = Result<std::vector<fetcher::ReferrerDescriptor>>;
 
@@ -34,61 +41,11 @@ bool Accepts(IndexTrust trust, image::IndexOrigin origin) {
   return false;
 }
 
-// Who may vouch for an image's layers, best first.
-struct Scope {
-  std::string name;
-  image::IndexOrigin origin;
-};
-
-std::vector<Scope> ScopesOf(const ResolvedImage& image, IndexTrust trust) {
-  std::vector<Scope> scopes = {{IndexStore::LocalScope(), image::IndexOrigin::kLocal}};
-  if (image.index_digest) {
-    scopes.push_back({IndexStore::BoundScope(*image.index_digest), image::IndexOrigin::kBound});
-  }
-  scopes.push_back(
-      {IndexStore::RepositoryScope(image.reference.repository), image::IndexOrigin::kRepository});
-  std::erase_if(scopes, [&](const Scope& scope) { return !Accepts(trust, scope.origin); });
-  return scopes;
+// The registry may answer the next time.
+bool IsTransient(const Error& error) {
+  return error.code == ErrorCode::kUnavailable || error.code == ErrorCode::kDeadlineExceeded ||
+         error.code == ErrorCode::kCancelled;
 }
-
-Result<LayerWithIndex> DecodeTree(const StoredTree& tree, const Scope& scope,
-                                  const image::Descriptor& layer, const Digest& diff_id) {
-  auto index = image::DecodeLayerIndex(tree.bytes);
-  if (!index) {
-    return WithContext(index.error(), "index of layer " + layer.digest.ToString());
-  }
-  FLOE_RETURN_IF_ERROR(CheckTree(*index, layer, diff_id, tree.windows));
-  LayerWithIndex result;
-  result.index = std::make_shared<const image::LayerIndex>(std::move(index).value());
-  result.origin = scope.origin;
-  result.scope = scope.name;
-  result.index_manifest = tree.index_manifest;
-  result.tree_bytes = tree.bytes.size();
-  return result;
-}
-
-// The kept tree of a layer, from the best scope that has a good one.
-Result<LayerWithIndex> FromStore(const IndexStore& store, const std::vector<Scope>& scopes,
-                                 const image::Descriptor& layer, const Digest& diff_id) {
-  for (const Scope& scope : scopes) {
-    auto tree = store.Get(scope.name, layer.digest);
-    if (!tree) {
-      continue;
-    }
-    auto decoded = DecodeTree(*tree, scope, layer, diff_id);
-    if (decoded) {
-      return decoded;
-    }
-    LogWarning("stored index ignored layer={} scope={} reason=\"{}\"", layer.digest.ToString(),
-               scope.name, decoded.error().message);
-  }
-  return NotFound("no stored index of layer {}", layer.digest.ToString());
-}
-
-struct Candidate {
-  BoundDescriptor artifact;
-  Scope scope;
-};
 
 // The distinct layers of an image: position of the first of each, and which one each layer is.
 struct DistinctLayers {
@@ -110,228 +67,332 @@ struct DistinctLayers {
 class Finder {
  public:
   /// `image` must outlive this. Its config may come after Prefetch(), but before Find().
-  Finder(fetcher::RegistryClient& client, const ResolvedImage& image, IndexTrust trust,
-         const std::string& store_dir, Deadline deadline)
+  Finder(fetcher::RegistryClient& client, const ResolvedImage& image, const FindOptions& options,
+         Deadline deadline)
       : client_(client),
         image_(image),
-        trust_(trust),
-        scopes_(ScopesOf(image, trust)),
+        options_(options),
+        distinct_(image.manifest.layers),
+        own_formats_(image, options.allow_unverified),
         bound_(FindBound(image)),
-        store_(store_dir),
-        deadline_(deadline) {}
+        store_(options.store_dir),
+        deadline_(deadline),
+        layers_(distinct_.first.size()) {}
 
   // Asks for the referrers on another thread, when it looks as if Find() will want them.
-  void Prefetch() {
-    if (trust_ == IndexTrust::kLocal || bound_ || MayBeKept()) {
-      return;
-    }
-    try {
-      prefetched_ = std::async(std::launch::async, [this] {
-        SetThreadName("referrers");
-        return List();
-      });
-    } catch (const std::system_error& error) {
-      LogDebug("referrers not prefetched reason=\"{}\"", error.what());
-    }
-  }
-
-  Result<std::vector<LayerWithIndex>> Find() {
-    if (auto stored = AllFromStore()) {
-      return std::move(*stored);
-    }
-    if (trust_ == IndexTrust::kLocal) {
-      return PermissionDenied(
-          "index.trust is local and this node has no index of its own for manifest {}",
-          image_.manifest_digest.ToString());
-    }
-    std::optional<Error> refused;
-    if (bound_) {
-      auto layers = Try(*bound_, refused);
-      if (layers) {
-        return std::move(*layers);
-      }
-      if (trust_ != IndexTrust::kRepository) {
-        return *refused;
-      }
-    }
-    return FromReferrers(std::move(refused));
-  }
+  void Prefetch();
+  Result<std::vector<LayerWithIndex>> Find();
 
  private:
-  static std::optional<Candidate> FindBound(const ResolvedImage& image) {
-    if (image.index_digest) {
-      if (auto bound = FindBoundArtifact(image.index_bytes, image.manifest_digest)) {
-        return Candidate{*bound,
-                         {IndexStore::BoundScope(*image.index_digest), image::IndexOrigin::kBound}};
-      }
-    }
-    return std::nullopt;
-  }
+  static std::optional<FloeIndexCandidate> FindBound(const ResolvedImage& image);
+  [[nodiscard]] std::vector<std::string> ScopesOf(size_t position) const;
+  [[nodiscard]] bool WantsReferrers() const;
+  [[nodiscard]] Referrers List(std::string_view artifact_type) const;
+  /// Numbers of the distinct layers that have no index yet.
+  [[nodiscard]] std::vector<size_t> Pending() const;
+  [[nodiscard]] size_t PositionOf(size_t number) const { return distinct_.first[number]; }
 
-  [[nodiscard]] bool MayBeKept() const {
-    const auto& layers = image_.manifest.layers;
-    return std::all_of(layers.begin(), layers.end(), [this](const image::Descriptor& layer) {
-      return std::any_of(scopes_.begin(), scopes_.end(),
-                         [&](const Scope& scope) { return store_.Has(scope.name, layer.digest); });
-    });
-  }
+  void TakeKept();
+  void TryArtifact(const FloeIndexCandidate& candidate);
+  void TakeFromArtifact(const FloeIndexCandidate& candidate, const std::vector<size_t>& pending,
+                        std::vector<LayerWithIndex> read);
+  void ReadOwnFormats();
+  void ReadOwnFormat(size_t number);
+  void ReadReferrers();
+  void RefuseReferrers(bool there_are_some);
+  Result<std::vector<LayerWithIndex>> Conclude();
+  [[nodiscard]] Result<void> MayStream(const std::vector<size_t>& pending) const;
 
-  // Nothing unless every layer is there: a partly known image still has to ask the registry.
-  [[nodiscard]] std::optional<std::vector<LayerWithIndex>> AllFromStore() const {
-    std::vector<LayerWithIndex> layers;
-    for (size_t i = 0; i < image_.manifest.layers.size(); ++i) {
-      auto layer = FromStore(store_, scopes_, image_.manifest.layers[i], image_.config.diff_ids[i]);
-      if (!layer) {
-        return std::nullopt;
-      }
-      layers.push_back(std::move(layer).value());
-    }
-    return layers;
-  }
-
-  [[nodiscard]] Referrers List() const {
-    return client_.ListReferrers(image_.reference.repository, image_.manifest_digest,
-                                 image::kIndexArtifactType, deadline_);
-  }
-
-  // `refused`: why the bound index is no good, when there is one.
-  Result<std::vector<LayerWithIndex>> FromReferrers(std::optional<Error> refused) {
-    Referrers referrers = prefetched_.valid() ? prefetched_.get() : List();
-    if (!referrers) {
-      return refused ? *refused : std::move(referrers).error();
-    }
-    if (!referrers->empty() && trust_ != IndexTrust::kRepository) {
-      return PermissionDenied(
-          "index.trust is bound, and the index of manifest {} is only a referrer",
-          image_.manifest_digest.ToString());
-    }
-    // Registries and fallback tags list the newest last.
-    std::reverse(referrers->begin(), referrers->end());
-    const Scope scope{IndexStore::RepositoryScope(image_.reference.repository),
-                      image::IndexOrigin::kRepository};
-    for (const fetcher::ReferrerDescriptor& referrer : *referrers) {
-      if (auto layers = Try({{referrer.digest, referrer.size_bytes}, scope}, refused)) {
-        return std::move(*layers);
-      }
-    }
-    return refused ? *refused
-                   : NotFound("no index for manifest {} in {}", image_.manifest_digest.ToString(),
-                              image_.reference.repository.ToString());
-  }
-
-  // The layers, or a loud line; the first refusal is what the caller reports in the end.
-  std::optional<std::vector<LayerWithIndex>> Try(const Candidate& candidate,
-                                                 std::optional<Error>& refused) {
-    auto layers = FromArtifact(candidate);
-    if (layers) {
-      return std::move(layers).value();
-    }
-    const std::string digest = candidate.artifact.digest.ToString();
-    LogWarning("index refused image={} index={} reason=\"{}\"", image_.reference.ToString(), digest,
-               layers.error().message);
-    if (!refused) {
-      refused = WithContext(std::move(layers).error(), "index " + digest);
-    }
-    return std::nullopt;
-  }
-
-  Result<std::vector<LayerWithIndex>> FromArtifact(const Candidate& candidate) {
-    FLOE_ASSIGN_OR_RETURN(fetcher::Manifest manifest,
-                          client_.GetManifest(image_.reference.repository,
-                                              candidate.artifact.digest.ToString(), deadline_));
-    if (manifest.bytes.size() != candidate.artifact.size_bytes) {
-      return DataLoss("it has {} bytes, its descriptor says {}", manifest.bytes.size(),
-                      candidate.artifact.size_bytes);
-    }
-    FLOE_ASSIGN_OR_RETURN(IndexArtifact artifact, ParseIndexArtifact(manifest.bytes));
-    if (artifact.image_manifest != image_.manifest_digest) {
-      return DataLoss("its subject is another manifest, {}", artifact.image_manifest.ToString());
-    }
-    for (const image::Descriptor& layer : image_.manifest.layers) {
-      if (!artifact.layers.contains(layer.digest)) {
-        return NotFound("it holds nothing for layer {}", layer.digest.ToString());
-      }
-    }
-    return FetchTrees(candidate, artifact);
-  }
-
-  // Each distinct layer once, many at the same time.
-  Result<std::vector<LayerWithIndex>> FetchTrees(const Candidate& candidate,
-                                                 const IndexArtifact& artifact) {
-    const DistinctLayers distinct(image_.manifest.layers);
-    std::vector<LayerWithIndex> trees(distinct.first.size());
-    FLOE_RETURN_IF_ERROR(ForEachParallel(
-        trees.size(), kParallelTrees,
-        [&](size_t i, const std::atomic<bool>& /*failed*/) -> Result<void> {
-          FLOE_ASSIGN_OR_RETURN(trees[i], ReadTree(candidate, artifact, distinct.first[i]));
-          return Ok();
-        }));
-    std::vector<LayerWithIndex> layers;
-    layers.reserve(distinct.of_layer.size());
-    for (size_t tree : distinct.of_layer) {
-      layers.push_back(trees[tree]);
-    }
-    return layers;
-  }
-
-  // From the store when it has that very object, else from the registry and then kept.
-  Result<LayerWithIndex> ReadTree(const Candidate& candidate, const IndexArtifact& artifact,
-                                  size_t position) {
-    const image::Descriptor& layer = image_.manifest.layers[position];
-    const Digest& diff_id = image_.config.diff_ids[position];
-    const ArtifactLayer& objects = artifact.layers.at(layer.digest);
-    auto known = store_.Get(candidate.scope.name, layer.digest);
-    if (known && Digest::Of(known->bytes) == objects.tree.digest) {
-      known->index_manifest = candidate.artifact.digest;
-      known->windows = objects.windows;
-      return DecodeTree(*known, candidate.scope, layer, diff_id);
-    }
-    FLOE_ASSIGN_OR_RETURN(StoredTree tree, FetchTree(objects, layer));
-    tree.index_manifest = candidate.artifact.digest;
-    FLOE_ASSIGN_OR_RETURN(LayerWithIndex decoded,
-                          DecodeTree(tree, candidate.scope, layer, diff_id));
-    if (auto kept = store_.Put(candidate.scope.name, layer.digest, tree); !kept) {
-      LogWarning("index not kept layer={} reason=\"{}\"", layer.digest.ToString(),
-                 kept.error().message);
-    }
-    return decoded;
-  }
-
-  Result<StoredTree> FetchTree(const ArtifactLayer& objects, const image::Descriptor& layer) {
-    if (objects.tree.size_bytes > kMaxTreeBytes) {
-      return ResourceExhausted("the index of layer {} has {} bytes, at most {}",
-                               layer.digest.ToString(), objects.tree.size_bytes, kMaxTreeBytes);
-    }
-    auto bytes = client_.GetBlob(image_.reference.repository, objects.tree.digest,
-                                 objects.tree.size_bytes, deadline_);
-    if (!bytes) {
-      return WithContext(std::move(bytes).error(), "index of layer " + layer.digest.ToString());
-    }
-    if (bytes->size() != objects.tree.size_bytes) {
-      return DataLoss("the index of layer {} has {} bytes, its descriptor says {}",
-                      layer.digest.ToString(), bytes->size(), objects.tree.size_bytes);
-    }
-    return StoredTree{std::move(bytes).value(), {}, objects.windows};
-  }
+  /// A reason why a layer is not served by what was tried. Of one thread for each layer.
+  void Note(size_t number, const std::string& why);
+  /// The first refusal is what the caller reports in the end, unless the registry is away.
+  void Refuse(Error error);
 
   fetcher::RegistryClient& client_;
   const ResolvedImage& image_;
-  const IndexTrust trust_;
-  const std::vector<Scope> scopes_;
-  const std::optional<Candidate> bound_;
+  const FindOptions& options_;
+  const DistinctLayers distinct_;
+  const OwnFormats own_formats_;
+  const std::optional<FloeIndexCandidate> bound_;
   const IndexStore store_;
   const Deadline deadline_;
+  std::vector<LayerWithIndex> layers_;  ///< The distinct ones.
+  Mutex mutex_;                         ///< While own formats are read.
+  std::optional<Error> refused_;
   std::future<Referrers> prefetched_;  ///< Last: its end waits for the thread, which uses the rest.
 };
+
+std::optional<FloeIndexCandidate> Finder::FindBound(const ResolvedImage& image) {
+  if (image.index_digest) {
+    if (auto bound = FindBoundArtifact(image.index_bytes, image.manifest_digest)) {
+      return FloeIndexCandidate{*bound, IndexStore::BoundScope(*image.index_digest)};
+    }
+  }
+  return std::nullopt;
+}
+
+// Who may vouch for a layer, best first.
+std::vector<std::string> Finder::ScopesOf(size_t position) const {
+  std::vector<std::string> scopes = {IndexStore::LocalScope()};
+  if (image_.index_digest) {
+    scopes.push_back(IndexStore::BoundScope(*image_.index_digest));
+  }
+  for (const OwnFormat& format : own_formats_.Of(position)) {
+    if (format.scope != kEmptyScope) {
+      scopes.push_back(format.scope);
+    }
+  }
+  scopes.push_back(IndexStore::RepositoryScope(image_.reference.repository));
+  scopes.push_back(IndexStore::ForeignScope(image_.reference.repository, kSociReader));
+  std::erase_if(scopes, [&](const std::string& scope) {
+    return !Accepts(options_.trust, IndexStore::OriginOf(scope));
+  });
+  return scopes;
+}
+
+// True when a layer is neither kept nor named by the image itself.
+bool Finder::WantsReferrers() const {
+  return std::ranges::any_of(distinct_.first, [this](size_t position) {
+    return own_formats_.Of(position).empty() &&
+           std::ranges::none_of(ScopesOf(position), [&](const std::string& scope) {
+             return store_.Has(scope, image_.manifest.layers[position].digest);
+           });
+  });
+}
+
+void Finder::Prefetch() {
+  if (options_.trust == IndexTrust::kLocal || bound_ || !WantsReferrers()) {
+    return;
+  }
+  try {
+    prefetched_ = std::async(std::launch::async, [this] {
+      SetThreadName("referrers");
+      return List(image::kIndexArtifactType);
+    });
+  } catch (const std::system_error& error) {
+    LogDebug("referrers not prefetched reason=\"{}\"", error.what());
+  }
+}
+
+Referrers Finder::List(std::string_view artifact_type) const {
+  return client_.ListReferrers(image_.reference.repository, image_.manifest_digest, artifact_type,
+                               deadline_);
+}
+
+std::vector<size_t> Finder::Pending() const {
+  std::vector<size_t> pending;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].index == nullptr) {
+      pending.push_back(i);
+    }
+  }
+  return pending;
+}
+
+void Finder::Note(size_t number, const std::string& why) {
+  std::string& text = layers_[number].why_not;
+  if (!text.empty()) {
+    text += "; ";
+  }
+  text += why;
+}
+
+void Finder::Refuse(Error error) {
+  if (!refused_ || (IsTransient(error) && !IsTransient(*refused_))) {
+    refused_ = std::move(error);
+  }
+}
+
+void Finder::TakeKept() {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const size_t position = PositionOf(i);
+    auto kept = FindKept(store_, ScopesOf(position), image_.manifest.layers[position],
+                         image_.config.diff_ids[position]);
+    if (kept) {
+      layers_[i] = std::move(kept).value();
+    }
+  }
+}
+
+Result<std::vector<LayerWithIndex>> Finder::Find() {
+  TakeKept();
+  if (!Pending().empty() && options_.trust == IndexTrust::kLocal) {
+    Refuse(
+        PermissionDenied("index.trust is local and this node has no index of its own for manifest "
+                         "{}",
+                         image_.manifest_digest.ToString()));
+  } else if (!Pending().empty()) {
+    if (bound_) {
+      TryArtifact(*bound_);
+    }
+    ReadOwnFormats();
+    if (!Pending().empty() && !own_formats_.is_indivisible()) {
+      ReadReferrers();
+    }
+  }
+  return Conclude();
+}
+
+void Finder::TryArtifact(const FloeIndexCandidate& candidate) {
+  const std::vector<size_t> pending = Pending();
+  std::vector<size_t> positions;
+  std::ranges::transform(pending, std::back_inserter(positions),
+                         [this](size_t number) { return PositionOf(number); });
+  const std::string digest = candidate.artifact.digest.ToString();
+  auto read = FloeIndexReader(client_, image_, store_, deadline_).Read(candidate, positions);
+  if (read) {
+    TakeFromArtifact(candidate, pending, std::move(read).value());
+    return;
+  }
+  LogWarning("index refused image={} index={} reason=\"{}\"", image_.reference.ToString(), digest,
+             read.error().message);
+  const Error error = WithContext(std::move(read).error(), "index " + digest);
+  for (const size_t number : pending) {
+    Note(number, error.message);
+  }
+  Refuse(error);
+}
+
+void Finder::TakeFromArtifact(const FloeIndexCandidate& candidate,
+                              const std::vector<size_t>& pending,
+                              std::vector<LayerWithIndex> read) {
+  for (size_t i = 0; i < pending.size(); ++i) {
+    LayerWithIndex& layer = layers_[pending[i]];
+    if (read[i].index != nullptr) {
+      read[i].why_not = std::move(layer.why_not);
+      layer = std::move(read[i]);
+      continue;
+    }
+    const Error error =
+        NotFound("index {}: it holds nothing for layer {}", candidate.artifact.digest.ToString(),
+                 image_.manifest.layers[PositionOf(pending[i])].digest.ToString());
+    Note(pending[i], error.message);
+    Refuse(error);
+  }
+}
+
+void Finder::ReadOwnFormats() {
+  const std::vector<size_t> pending = Pending();
+  // Failures are notes of their layers, so the work itself never fails.
+  (void)ForEachParallel(pending.size(), kParallelReaders,
+                        [&](size_t i, const std::atomic<bool>& /*failed*/) -> Result<void> {
+                          ReadOwnFormat(pending[i]);
+                          return Ok();
+                        });
+}
+
+// Of one thread for each layer.
+void Finder::ReadOwnFormat(size_t number) {
+  const LayerContext context{.client = client_,
+                             .image = image_,
+                             .position = PositionOf(number),
+                             .deadline = deadline_,
+                             .allow_unverified = options_.allow_unverified};
+  const image::Descriptor& layer = context.layer();
+  for (const OwnFormat& format : own_formats_.Of(context.position)) {
+    auto read = format.read(context);
+    if (read && !Accepts(options_.trust, read->origin)) {
+      read = PermissionDenied("index.trust refuses it");
+    }
+    auto kept = read ? KeepRead(store_, format.scope, format.reader, layers_[number].why_not, layer,
+                                std::move(read).value())
+                     : Result<LayerWithIndex>(std::move(read).error());
+    if (kept) {
+      layers_[number] = std::move(kept).value();
+      return;
+    }
+    LogWarning("layer not read image={} layer={} reader={} reason=\"{}\"",
+               image_.reference.ToString(), layer.digest.ToString(), format.reader,
+               kept.error().message);
+    Note(number, fmt::format("{}: {}", format.reader, kept.error().message));
+    const MutexLock lock(mutex_);
+    Refuse(WithContext(kept.error(),
+                       fmt::format("layer {}: {}", layer.digest.ToString(), format.reader)));
+  }
+}
+
+void Finder::ReadReferrers() {
+  if (options_.trust == IndexTrust::kBound && refused_ && bound_) {
+    return;  // The bound index is the only one that counts, and it is no good.
+  }
+  Referrers referrers = prefetched_.valid() ? prefetched_.get() : List(image::kIndexArtifactType);
+  if (!referrers) {
+    Refuse(std::move(referrers).error());
+    return;
+  }
+  if (options_.trust == IndexTrust::kBound) {
+    RefuseReferrers(!referrers->empty());
+    return;
+  }
+  // Registries and fallback tags list the newest last.
+  std::ranges::reverse(*referrers);
+  const std::string scope = IndexStore::RepositoryScope(image_.reference.repository);
+  for (const fetcher::ReferrerDescriptor& referrer : *referrers) {
+    if (Pending().empty()) {
+      return;
+    }
+    TryArtifact({{referrer.digest, referrer.size_bytes}, scope});
+  }
+}
+
+void Finder::RefuseReferrers(bool there_are_some) {
+  if (!there_are_some) {
+    return;
+  }
+  const Error error =
+      PermissionDenied("index.trust is bound, and the index of manifest {} is only a referrer",
+                       image_.manifest_digest.ToString());
+  for (const size_t number : Pending()) {
+    Note(number, error.message);
+  }
+  Refuse(error);
+}
+
+Result<void> Finder::MayStream(const std::vector<size_t>& pending) const {
+  if (!options_.may_stream || own_formats_.is_indivisible() ||
+      (refused_ && IsTransient(*refused_))) {
+    return FailedPrecondition("not streamed");
+  }
+  for (const size_t number : pending) {
+    const image::Descriptor& layer = image_.manifest.layers[PositionOf(number)];
+    if (!CanStream(layer)) {
+      return Unimplemented("layer {} has media type {}, which cannot be streamed",
+                           layer.digest.ToString(), Quote(layer.media_type));
+    }
+  }
+  return Ok();
+}
+
+Result<std::vector<LayerWithIndex>> Finder::Conclude() {
+  const std::vector<size_t> pending = Pending();
+  if (!pending.empty()) {
+    const Error none = NotFound("no index for manifest {} in {}", image_.manifest_digest.ToString(),
+                                image_.reference.repository.ToString());
+    if (!MayStream(pending)) {
+      return refused_ ? *refused_ : none;
+    }
+    for (const size_t number : pending) {
+      layers_[number].reader = kStreamReader;
+      if (layers_[number].why_not.empty()) {
+        layers_[number].why_not = refused_ ? refused_->message : none.message;
+      }
+    }
+  }
+  std::vector<LayerWithIndex> layers;
+  layers.reserve(distinct_.of_layer.size());
+  for (const size_t number : distinct_.of_layer) {
+    layers.push_back(layers_[number]);
+  }
+  return layers;
+}
 
 }  // namespace
 
 Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedManifest resolved,
-                                 IndexTrust trust, const std::string& store_dir,
-                                 Deadline deadline) {
+                                 const FindOptions& options, Deadline deadline) {
   std::vector<LayerWithIndex> layers;
   {
-    Finder finder(client, resolved.image, trust, store_dir, deadline);
+    Finder finder(client, resolved.image, options, deadline);
     finder.Prefetch();
     FLOE_RETURN_IF_ERROR(ReadConfig(client, resolved, deadline));
     FLOE_ASSIGN_OR_RETURN(layers, finder.Find());
@@ -342,23 +403,11 @@ Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedManife
 Result<IndexedImage> ResolveIndexedImage(fetcher::RegistryClient& client,
                                          const fetcher::Reference& reference,
                                          const std::optional<Digest>& manifest_digest,
-                                         const image::Platform& platform, IndexTrust trust,
-                                         const std::string& store_dir, Deadline deadline) {
+                                         const image::Platform& platform,
+                                         const FindOptions& options, Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(ResolvedManifest resolved,
                         ResolveManifest(client, reference, manifest_digest, platform, deadline));
-  return FindIndexes(client, std::move(resolved), trust, store_dir, deadline);
-}
-
-Result<std::shared_ptr<const image::LayerIndex>> ReadKeptIndex(const std::string& store_dir,
-                                                               const std::string& scope,
-                                                               const Digest& layer) {
-  FLOE_ASSIGN_OR_RETURN(StoredTree tree, IndexStore(store_dir).Get(scope, layer));
-  FLOE_ASSIGN_OR_RETURN(image::LayerIndex index, image::DecodeLayerIndex(tree.bytes));
-  const auto& blobs = index.data().blobs;
-  if (blobs.size() != 1 || blobs[0].digest != layer) {
-    return DataLoss("the stored index of layer {} speaks of another blob", layer.ToString());
-  }
-  return std::make_shared<const image::LayerIndex>(std::move(index));
+  return FindIndexes(client, std::move(resolved), options, deadline);
 }
 
 }  // namespace floe::prepare

@@ -172,8 +172,10 @@ Result<Digest> PushBoundIndex(fetcher::RegistryClient& client, const ResolvedIma
 Result<void> KeepLocally(const std::string& store_dir, const std::vector<LayerObjects>& layers) {
   IndexStore store(store_dir);
   for (const LayerObjects& objects : layers) {
-    FLOE_RETURN_IF_ERROR(store.Put(IndexStore::LocalScope(), objects.published.layer,
-                                   {objects.tree, {}, WindowsOf(objects)}));
+    StoredTree tree;
+    tree.bytes = objects.tree;
+    tree.windows = WindowsOf(objects);
+    FLOE_RETURN_IF_ERROR(store.Put(IndexStore::LocalScope(), objects.published.layer, tree));
   }
   return Ok();
 }

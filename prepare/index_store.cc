@@ -14,10 +14,13 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr uint64_t kMaxRecordBytes = 4096;
+constexpr uint64_t kMaxRecordBytes = 16384;
+constexpr size_t kMaxReasonBytes = 1024;
 constexpr size_t kScopeHexDigits = 32;
+constexpr std::string_view kLocal = "local", kBound = "bound-", kRepository = "repository-";
 
-// {"tree": digest, "index_manifest": digest?, "windows": {"digest":, "size":}?}
+// {"tree": digest, "index_manifest": digest?, "windows": {"digest":, "size":}?, "reader": text?,
+//  "why_not": text?, "local_windows": true?}
 std::string WriteRecord(const StoredTree& tree) {
   Json record{{"tree", Digest::Of(tree.bytes).ToString()}};
   if (!tree.index_manifest.IsZero()) {
@@ -27,7 +30,16 @@ std::string WriteRecord(const StoredTree& tree) {
     record["windows"] = {{"digest", tree.windows->digest.ToString()},
                          {"size", tree.windows->size_bytes}};
   }
-  return record.dump();
+  if (tree.reader != kFloeIndexReader) {
+    record["reader"] = tree.reader;
+  }
+  if (!tree.why_not.empty()) {
+    record["why_not"] = tree.why_not.substr(0, kMaxReasonBytes);
+  }
+  if (tree.local_windows) {
+    record["local_windows"] = true;
+  }
+  return record.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Result<Digest> DigestField(const Json& object, const char* name) {
@@ -36,6 +48,12 @@ Result<Digest> DigestField(const Json& object, const char* name) {
     return InvalidArgument("no {}", name);
   }
   return Digest::Parse(field->get<std::string>());
+}
+
+std::string TextField(const Json& object, const char* name, std::string_view otherwise) {
+  auto field = object.find(name);
+  return field != object.end() && field->is_string() ? field->get<std::string>()
+                                                     : std::string(otherwise);
 }
 
 // The record's fields into `tree`; the digest that the tree's bytes must have.
@@ -59,6 +77,9 @@ Result<Digest> ReadRecord(const std::string& text, StoredTree& tree) {
     object.size_bytes = windows["size"].get<uint64_t>();
     tree.windows = object;
   }
+  tree.reader = TextField(record, "reader", kFloeIndexReader);
+  tree.why_not = TextField(record, "why_not", "");
+  tree.local_windows = record.contains("local_windows");
   return digest;
 }
 
@@ -77,10 +98,43 @@ Result<StoredTree> ReadEntry(const std::filesystem::path& stem) {
 }  // namespace
 
 std::string IndexStore::RepositoryScope(const fetcher::Repository& repository) {
-  return "repository-" + Digest::Of(repository.ToString()).hex().substr(0, kScopeHexDigits);
+  return std::string(kRepository) +
+         Digest::Of(repository.ToString()).hex().substr(0, kScopeHexDigits);
 }
 
-std::string IndexStore::BoundScope(const Digest& index) { return "bound-" + index.hex(); }
+std::string IndexStore::ForeignScope(const fetcher::Repository& repository,
+                                     std::string_view reader) {
+  return fmt::format("{}-{}", RepositoryScope(repository), reader);
+}
+
+std::string IndexStore::BoundScope(const Digest& index) {
+  return std::string(kBound) + index.hex();
+}
+
+image::IndexOrigin IndexStore::OriginOf(std::string_view scope) {
+  if (scope == kLocal) {
+    return image::IndexOrigin::kLocal;
+  }
+  return scope.starts_with(kBound) ? image::IndexOrigin::kBound : image::IndexOrigin::kRepository;
+}
+
+std::filesystem::path IndexStore::windows_directory() const {
+  return root_.empty() ? root_ : root_ / "windows";
+}
+
+bool IndexStore::HasWindows(const Digest& digest) const {
+  std::error_code ignored;
+  return !root_.empty() && std::filesystem::exists(windows_directory() / digest.hex(), ignored);
+}
+
+Result<void> IndexStore::PutWindows(std::string_view bytes) const {
+  const Digest digest = Digest::Of(bytes);
+  if (root_.empty() || HasWindows(digest)) {
+    return Ok();
+  }
+  FLOE_RETURN_IF_ERROR(CreateDirectories(windows_directory()));
+  return WriteFileAtomically(windows_directory() / digest.hex(), bytes);
+}
 
 std::filesystem::path IndexStore::Stem(const std::string& scope, const Digest& layer) const {
   return root_ / scope / layer.hex();
@@ -96,6 +150,9 @@ Result<StoredTree> IndexStore::Get(const std::string& scope, const Digest& layer
     return NotFound("no store");
   }
   auto entry = ReadEntry(Stem(scope, layer));
+  if (entry && entry->local_windows && entry->windows && !HasWindows(entry->windows->digest)) {
+    entry = DataLoss("its windows are gone");
+  }
   if (entry) {
     return entry;
   }

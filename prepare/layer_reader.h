@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -15,6 +16,15 @@
 /// The readers of layer formats: each fetches what a format has for a layer (a table of contents, a
 /// ztoc, a bootstrap), checks it, and makes a LayerIndex of it. Control plane; blocking calls.
 namespace floe::prepare {
+
+/// The names of the readers, as `floe status`, logs and metrics show them.
+inline constexpr std::string_view kFloeIndexReader = "floe-index";
+inline constexpr std::string_view kStargzReader = "estargz";
+inline constexpr std::string_view kZstdChunkedReader = "zstd:chunked";
+inline constexpr std::string_view kSociReader = "soci";
+inline constexpr std::string_view kNydusReader = "nydus";
+inline constexpr std::string_view kErofsReader = "erofs";
+inline constexpr std::string_view kStreamReader = "stream";
 
 /// What a reader is given. All must outlive the call.
 struct LayerContext {

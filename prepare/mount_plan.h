@@ -15,10 +15,21 @@
 
 namespace floe::prepare {
 
+/// How a layer came to be lazy, for people (`floe status`).
+struct LayerNote {
+  std::string digest;   ///< "sha256:..." of the layer.
+  std::string reader;   ///< prepare/layer_reader.h has the names.
+  std::string origin;   ///< "local", "bound", "repository".
+  std::string why_not;  ///< Why no better reader served it; one line, may be empty.
+};
+
 /// A layer of a run, with the place its blobs can be fetched from.
 struct PlanLayer {
   std::shared_ptr<const image::LayerIndex> index;
   std::vector<fetcher::Repository> sources;
+  /// Where windows that this node made are, by digest (IndexStore::windows_directory); empty: none.
+  std::filesystem::path windows_directory = {};
+  std::optional<LayerNote> note = {};
 };
 
 /// What the cache manager is asked to mount; everything it names is on the local disk.
@@ -27,6 +38,8 @@ struct MountPlan {
     std::string key;
     std::filesystem::path blob_map;
     std::vector<fetcher::Repository> sources;
+    std::filesystem::path windows = {};  ///< Those that this node made; empty: in the registry.
+    std::vector<image::PrefetchRun> prefetch = {};  ///< Units numbered as in the BlobMap.
   };
   std::filesystem::path bootstrap;
   Digest bootstrap_digest;
@@ -34,6 +47,7 @@ struct MountPlan {
   uint64_t inode_count = 0;
   /// Directories that the run only implies and whose metadata is below the run (erofs/writer.h).
   std::vector<std::string> unresolved_implied;
+  std::vector<LayerNote> layers;  ///< Bottom to top.
 };
 
 /// Merges a run of lazy layers (bottom to top), writes bootstrap and BlobMaps into `directory`

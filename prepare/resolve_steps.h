@@ -26,8 +26,8 @@ Result<ResolvedManifest> ResolveManifest(fetcher::RegistryClient& client,
 Result<void> ReadConfig(fetcher::RegistryClient& client, ResolvedManifest& resolved,
                         Deadline deadline);
 
-/// The config and, unless the store has the trees, at the same time the referrers; then the trees.
+/// The config and, if they seem to be needed, at the same time the referrers; then the indexes.
 Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedManifest resolved,
-                                 IndexTrust trust, const std::string& store_dir, Deadline deadline);
+                                 const FindOptions& options, Deadline deadline);
 
 }  // namespace floe::prepare

@@ -56,6 +56,26 @@ Result<void> SetTrust(const toml::node& node, Config& config) {
   return Ok();
 }
 
+Result<void> SetFallback(const toml::node& node, Config& config) {
+  FLOE_ASSIGN_OR_RETURN(const std::string text, AsString(node));
+  if (text != "stream" && text != "unpack") {
+    return InvalidArgument("index.fallback is '{}': use stream or unpack", text);
+  }
+  config.stream_missing = text == "stream";
+  return Ok();
+}
+
+Setter BoolKey(bool Config::* member) {
+  return [member](const toml::node& node, Config& config) -> Result<void> {
+    const auto value = node.value_exact<bool>();
+    if (!value) {
+      return InvalidArgument("must be true or false");
+    }
+    config.*member = *value;
+    return Ok();
+  };
+}
+
 Result<void> SetPlainHttp(const toml::node& node, Config& config) {
   const toml::array* registries = node.as_array();
   if (registries == nullptr) {
@@ -73,6 +93,9 @@ const std::map<std::string, Setter>& Keys() {
       {"log_level", SetLogLevel},
       {"resolve_timeout_ms", SetResolveTimeout},
       {"index.trust", SetTrust},
+      {"index.fallback", SetFallback},
+      {"index.publish", BoolKey(&Config::publish_streamed)},
+      {"index.allow_unverified", BoolKey(&Config::allow_unverified)},
       {"registry.plain_http", SetPlainHttp},
       {"registry.docker_config_dir",
        StringKey([](Config& config) -> std::string& { return config.registry.docker_config_dir; })},

@@ -19,6 +19,11 @@ struct Config {
   /// How long a Prepare may wait for the registry before the layer is unpacked instead.
   std::chrono::milliseconds resolve_timeout{20000};
   prepare::IndexTrust index_trust = prepare::IndexTrust::kRepository;
+  /// Layers without any index are streamed; else the image is unpacked.
+  bool stream_missing = true;
+  /// Indexes of streamed layers are pushed beside their images.
+  bool publish_streamed = false;
+  bool allow_unverified = false;
   fetcher::RegistryOptions registry;
 };
 

@@ -22,8 +22,8 @@ class ImageSource {
                                              Deadline deadline) = 0;
   /// The index of a layer that an earlier Load found, without the registry. `scope`:
   /// prepare::LayerWithIndex::scope. NotFound: the node does not keep it (any more).
-  virtual Result<std::shared_ptr<const image::LayerIndex>> ReadKept(const std::string& scope,
-                                                                    const Digest& layer) = 0;
+  virtual Result<prepare::LayerWithIndex> ReadKept(const std::string& scope,
+                                                   const Digest& layer) = 0;
 };
 
 }  // namespace floe::snapshotter

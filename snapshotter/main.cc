@@ -91,7 +91,12 @@ Result<void> Serve(const Arguments& arguments, const Config& config, const sigse
 
   FLOE_ASSIGN_OR_RETURN(std::unique_ptr<fetcher::RegistryClient> registry,
                         fetcher::RegistryClient::Create(config.registry));
-  RegistryImageSource images(*registry, config.index_trust, layout.indexes().native());
+  RegistryImageSource images(*registry,
+                             {.trust = config.index_trust,
+                              .store_dir = layout.indexes().native(),
+                              .may_stream = config.stream_missing,
+                              .allow_unverified = config.allow_unverified},
+                             nullptr);
   const std::unique_ptr<ImageMounter> mounter = MakeMounter(arguments, config);
   FLOE_ASSIGN_OR_RETURN(
       std::unique_ptr<Snapshotter> snapshotter,

@@ -7,16 +7,33 @@
 
 namespace floe::snapshotter {
 
-RegistryImageSource::RegistryImageSource(fetcher::RegistryClient& client, prepare::IndexTrust trust,
-                                         std::string store_dir)
-    : client_(client), trust_(trust), store_dir_(std::move(store_dir)) {}
+namespace {
+
+prepare::FindOptions WithoutStreamer(prepare::FindOptions options, bool has_streamer) {
+  options.may_stream = options.may_stream && has_streamer;
+  return options;
+}
+
+}  // namespace
+
+RegistryImageSource::RegistryImageSource(fetcher::RegistryClient& client,
+                                         prepare::FindOptions options,
+                                         prepare::LayerStreamer* streamer)
+    : client_(client),
+      options_(WithoutStreamer(std::move(options), streamer != nullptr)),
+      streamer_(streamer) {}
 
 Result<prepare::IndexedImage> RegistryImageSource::Load(const std::string& image_ref,
                                                         const std::optional<Digest>& manifest,
                                                         Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(fetcher::Reference reference, fetcher::Reference::Parse(image_ref));
   FLOE_ASSIGN_OR_RETURN(auto resolved, Resolve(reference, manifest, deadline));
-  return prepare::FindIndexes(client_, std::move(resolved), trust_, store_dir_, deadline);
+  FLOE_ASSIGN_OR_RETURN(prepare::IndexedImage image,
+                        prepare::FindIndexes(client_, std::move(resolved), options_, deadline));
+  if (options_.may_stream) {
+    FLOE_RETURN_IF_ERROR(prepare::StreamMissingLayers(*streamer_, image, options_.store_dir));
+  }
+  return image;
 }
 
 Result<prepare::ResolvedManifest> RegistryImageSource::Resolve(
@@ -34,9 +51,9 @@ Result<prepare::ResolvedManifest> RegistryImageSource::Resolve(
   return resolved;
 }
 
-Result<std::shared_ptr<const image::LayerIndex>> RegistryImageSource::ReadKept(
-    const std::string& scope, const Digest& layer) {
-  return prepare::ReadKeptIndex(store_dir_, scope, layer);
+Result<prepare::LayerWithIndex> RegistryImageSource::ReadKept(const std::string& scope,
+                                                              const Digest& layer) {
+  return prepare::ReadKeptLayer(options_.store_dir, scope, layer);
 }
 
 }  // namespace floe::snapshotter

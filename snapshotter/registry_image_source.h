@@ -7,23 +7,25 @@
 #include "base/result.h"
 #include "fetcher/registry_client.h"
 #include "prepare/image_resolver.h"
+#include "prepare/layer_streams.h"
 #include "prepare/resolve_steps.h"
 #include "snapshotter/image_source.h"
 
 namespace floe::snapshotter {
 
-/// Images of registries; the trees of their indexes are kept on the node. Thread-safe.
+/// Images of registries; the trees of their indexes are kept on the node. A Load streams the layers
+/// that have no index: that may take as long as a download of them. Thread-safe.
 class RegistryImageSource final : public ImageSource {
  public:
-  /// The client must outlive this. `store_dir`: where prepare keeps trees.
-  RegistryImageSource(fetcher::RegistryClient& client, prepare::IndexTrust trust,
-                      std::string store_dir);
+  /// The client and the streamer must outlive this. `streamer` null: layers without an index are
+  /// not streamed, whatever `options` say.
+  RegistryImageSource(fetcher::RegistryClient& client, prepare::FindOptions options,
+                      prepare::LayerStreamer* streamer);
 
   Result<prepare::IndexedImage> Load(const std::string& image_ref,
                                      const std::optional<Digest>& manifest,
                                      Deadline deadline) override;
-  Result<std::shared_ptr<const image::LayerIndex>> ReadKept(const std::string& scope,
-                                                            const Digest& layer) override;
+  Result<prepare::LayerWithIndex> ReadKept(const std::string& scope, const Digest& layer) override;
 
  private:
   Result<prepare::ResolvedManifest> Resolve(const fetcher::Reference& reference,
@@ -31,8 +33,8 @@ class RegistryImageSource final : public ImageSource {
                                             Deadline deadline);
 
   fetcher::RegistryClient& client_;
-  const prepare::IndexTrust trust_;
-  const std::string store_dir_;
+  const prepare::FindOptions options_;
+  prepare::LayerStreamer* const streamer_;
 };
 
 }  // namespace floe::snapshotter

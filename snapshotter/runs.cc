@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "fetcher/reference.h"
+#include "prepare/kept_layers.h"
 #include "snapshotter/implied.h"
 
 namespace floe::snapshotter {
@@ -19,15 +20,15 @@ namespace fs = std::filesystem;
 // Prefix of a plan's directory while it is written.
 constexpr const char* kUnfinished = "tmp-";
 
-Result<std::shared_ptr<const image::LayerIndex>> PickIndex(const prepare::IndexedImage& image,
-                                                           const LazyLayer& layer) {
+Result<prepare::LayerWithIndex> PickIndex(const prepare::IndexedImage& image,
+                                          const LazyLayer& layer) {
   const auto& layers = image.image.manifest.layers;
   if (layer.position >= image.layers.size() || layer.position >= layers.size() ||
       layers[layer.position].digest != layer.layer_digest) {
     return DataLoss("layer {} is not layer {} of manifest {}", layer.layer_digest.ToString(),
                     layer.position, layer.manifest_digest.ToString());
   }
-  return image.layers[layer.position].index;
+  return image.layers[layer.position];
 }
 
 }  // namespace
@@ -83,14 +84,15 @@ Result<std::vector<prepare::PlanLayer>> Runs::LoadLayers(const Piece& run) {
   for (const LazyLayer& layer : run.layers) {
     FLOE_ASSIGN_OR_RETURN(auto reference, fetcher::Reference::Parse(layer.image_ref));
     FLOE_ASSIGN_OR_RETURN(auto index, FindIndex(layer));
-    layers.push_back({.index = std::move(index), .sources = {std::move(reference.repository)}});
+    layers.push_back(prepare::PlanLayerOf(index, layer.layer_digest, reference.repository,
+                                          layout_.indexes().native()));
   }
   std::reverse(layers.begin(), layers.end());
   return layers;
 }
 
 // In memory right after a pull, then on the node, and in the registry if the node has lost it.
-Result<std::shared_ptr<const image::LayerIndex>> Runs::FindIndex(const LazyLayer& layer) {
+Result<prepare::LayerWithIndex> Runs::FindIndex(const LazyLayer& layer) {
   if (const auto image = images_.Peek(layer.image_ref, layer.manifest_digest)) {
     return PickIndex(*image, layer);
   }

@@ -80,7 +80,7 @@ class Runs {
  private:
   friend class RunPin;
 
-  Result<std::shared_ptr<const image::LayerIndex>> FindIndex(const LazyLayer& layer);
+  Result<prepare::LayerWithIndex> FindIndex(const LazyLayer& layer);
   Result<std::vector<prepare::PlanLayer>> LoadLayers(const Piece& run);
   Result<void> WritePlan(const Piece& run, const LowersFn& lowers,
                          const std::filesystem::path& directory);

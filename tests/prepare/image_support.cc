@@ -111,8 +111,8 @@ Result<PublishedIndex> ImageFixture::Index(const ResolvedImage& image, PublishOp
 
 Result<IndexedImage> ImageFixture::Find(IndexTrust trust, const std::string& store_dir,
                                         const std::string& tag) {
-  return ResolveIndexedImage(registry, Ref(tag), std::nullopt, LinuxOn("amd64"), trust, store_dir,
-                             Deadline());
+  return ResolveIndexedImage(registry, Ref(tag), std::nullopt, LinuxOn("amd64"),
+                             {.trust = trust, .store_dir = store_dir}, Deadline());
 }
 
 }  // namespace floe::prepare

@@ -202,7 +202,7 @@ TEST_F(ResolveIndexedImageTest, KeptIndexOfOneRepositorySaysNothingAboutAnother)
   PushImage(registry(), other, "1", fixture_.layers);
   FLOE_EXPECT_ERROR(
       ResolveIndexedImage(registry(), {other, "1", std::nullopt}, std::nullopt, LinuxOn("amd64"),
-                          IndexTrust::kRepository, store_.path(), Deadline()),
+                          FindOptions{.store_dir = store_.path()}, Deadline()),
       ErrorCode::kNotFound, "other");
 }
 
@@ -437,9 +437,9 @@ TEST_F(KeptIndexTest, CanBeReadAgainByScope) {
   FLOE_ASSERT_OK_AND_ASSIGN(IndexedImage found,
                             fixture_.Find(IndexTrust::kRepository, store_.path()));
   const Digest layer = fixture_.layers[0].digest();
-  FLOE_ASSERT_OK_AND_ASSIGN(auto index, ReadKeptIndex(store_.path(), found.layers[0].scope, layer));
-  EXPECT_EQ(index->data().blobs[0].digest, layer);
-  FLOE_EXPECT_ERROR(ReadKeptIndex(store_.path(), "local", layer), ErrorCode::kNotFound,
+  FLOE_ASSERT_OK_AND_ASSIGN(auto index, ReadKeptLayer(store_.path(), found.layers[0].scope, layer));
+  EXPECT_EQ(index.index->data().blobs[0].digest, layer);
+  FLOE_EXPECT_ERROR(ReadKeptLayer(store_.path(), "local", layer), ErrorCode::kNotFound,
                     layer.ToString());
 }
 
@@ -448,7 +448,7 @@ TEST_F(KeptIndexTest, EntryOfAnotherLayerIsRefused) {
                              std::filesystem::copy_options::overwrite_existing);
   std::filesystem::copy_file(File(0, ".json"), File(1, ".json"),
                              std::filesystem::copy_options::overwrite_existing);
-  FLOE_EXPECT_ERROR(ReadKeptIndex(store_.path(), IndexStore::RepositoryScope(repository()),
+  FLOE_EXPECT_ERROR(ReadKeptLayer(store_.path(), IndexStore::RepositoryScope(repository()),
                                   fixture_.layers[1].digest()),
                     ErrorCode::kDataLoss, fixture_.layers[1].digest().ToString());
   ExpectReplaced();

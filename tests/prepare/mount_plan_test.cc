@@ -71,6 +71,8 @@ void ExpectSamePlan(const MountPlan& actual, const MountPlan& expected) {
     EXPECT_EQ(actual.devices[i].key, expected.devices[i].key);
     EXPECT_EQ(actual.devices[i].blob_map, expected.devices[i].blob_map);
     EXPECT_EQ(actual.devices[i].sources, expected.devices[i].sources);
+    EXPECT_EQ(actual.devices[i].windows, expected.devices[i].windows);
+    EXPECT_EQ(actual.devices[i].prefetch.size(), expected.devices[i].prefetch.size());
   }
 }
 
@@ -92,6 +94,33 @@ TEST_F(MountPlanTest, FilesAreWhatThePlanSays) {
                               image::BlobMap::Open(plan.devices[i].blob_map, plan.devices[i].key));
     EXPECT_EQ(map->blob_digest(), layers_[i].index->data().blobs[0].digest);
   }
+}
+
+// What a node made itself goes with the plan: windows, what to prefetch, how a layer became lazy.
+TEST_F(MountPlanTest, KeepsWhatOnlyThisNodeKnows) {
+  image::LayerIndexData data = layers_[0].index->data();
+  data.blobs[0].windows_digest = Digest::Of("windows");
+  data.blobs[0].windows_size_bytes = 7;
+  data.prefetch = {{0, 1}};
+  FLOE_ASSERT_OK_AND_ASSIGN(auto index, image::LayerIndex::Create(std::move(data)));
+  layers_[0].index = std::make_shared<const image::LayerIndex>(std::move(index));
+  layers_[0].windows_directory = temp_.path();
+  layers_[0].note = LayerNote{"sha256:1", "soci", "bound", "nothing \"better\""};
+  FLOE_ASSERT_OK(WriteFileAtomically(temp_.path() / Digest::Of("windows").hex(), "windows"));
+  FLOE_ASSERT_OK_AND_ASSIGN(MountPlan written, Write());
+  FLOE_ASSERT_OK_AND_ASSIGN(MountPlan read, ReadMountPlan(plan_));
+  ExpectSamePlan(read, written);
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string windows, ReadFile(read.devices[0].windows));
+  EXPECT_EQ(windows, "windows");
+  EXPECT_TRUE(read.devices[1].windows.empty());
+  ASSERT_EQ(read.devices[0].prefetch.size(), 1U);
+  EXPECT_EQ(read.devices[0].prefetch[0].first_unit, 0U);
+  EXPECT_EQ(read.devices[0].prefetch[0].unit_count, 1U);
+  ASSERT_EQ(read.layers.size(), 1U);
+  EXPECT_EQ(read.layers[0].reader, "soci");
+  EXPECT_EQ(read.layers[0].why_not, "nothing \"better\"");
+  FLOE_ASSERT_OK(RemoveFile(read.devices[0].windows));
+  FLOE_EXPECT_ERROR(ReadMountPlan(plan_), ErrorCode::kDataLoss, "windows");
 }
 
 TEST_F(MountPlanTest, LayersThatShareABlobShareADevice) {
@@ -168,9 +197,9 @@ TEST_F(MountPlanTest, PlanThatIsNotExactlyOneIsDataLoss) {
   const std::string digest = written.bootstrap_digest.ToString();
   const std::vector<std::pair<std::string, std::string>> changes = {
       {"{", "["},
-      {"\"version\":1", "\"version\":2"},
-      {"\"version\":1", "\"version\":\"1\""},
-      {"\"version\":1", "\"version\":1,\"more\":1"},
+      {"\"version\":2", "\"version\":1"},
+      {"\"version\":2", "\"version\":\"2\""},
+      {"\"version\":2", "\"version\":2,\"more\":1"},
       {"\"inodes\":4", "\"inodes\":-4"},
       {"\"inodes\":4", "\"inodes\":4.5"},
       {digest, "sha256:12"},
@@ -178,6 +207,10 @@ TEST_F(MountPlanTest, PlanThatIsNotExactlyOneIsDataLoss) {
       {key, key.substr(1)},
       {"\"registry\"", "\"Registry\""},
       {"\"registry.test\"", "7"},
+      {"\"windows\":false", "\"windows\":0"},
+      {"\"prefetch\":[]", "\"prefetch\":[[1]]"},
+      {"\"prefetch\":[]", "\"prefetch\":[[1,4294967296]]"},
+      {"\"layers\":[]", "\"layers\":[{\"digest\":\"\"}]"},
       {"\"unresolved_implied\":[]", "\"unresolved_implied\":{}"},
       {"\"unresolved_implied\":[]", "\"unresolved_implied\":[1]"},
       {"\"unresolved_implied\":[]", "\"unresolved_implied\":[\"a%g0\"]"},

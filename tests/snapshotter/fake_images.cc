@@ -163,14 +163,17 @@ Result<prepare::IndexedImage> FakeImageSource::Load(const std::string& image_ref
   return found->second;
 }
 
-Result<std::shared_ptr<const image::LayerIndex>> FakeImageSource::ReadKept(const std::string& scope,
-                                                                           const Digest& layer) {
+Result<prepare::LayerWithIndex> FakeImageSource::ReadKept(const std::string& scope,
+                                                          const Digest& layer) {
   const MutexLock lock(mutex_);
   const auto found = kept_.find({scope, layer});
   if (found == kept_.end()) {
     return NotFound("no stored index of layer {}", layer.ToString());
   }
-  return found->second;
+  prepare::LayerWithIndex layer_found;
+  layer_found.index = found->second;
+  layer_found.scope = scope;
+  return layer_found;
 }
 
 Result<void> FakeMounter::Ready() {

@@ -50,8 +50,7 @@ class FakeImageSource final : public snapshotter::ImageSource {
   Result<prepare::IndexedImage> Load(const std::string& image_ref,
                                      const std::optional<Digest>& manifest,
                                      Deadline deadline) override;
-  Result<std::shared_ptr<const image::LayerIndex>> ReadKept(const std::string& scope,
-                                                            const Digest& layer) override;
+  Result<prepare::LayerWithIndex> ReadKept(const std::string& scope, const Digest& layer) override;
 
  private:
   mutable Mutex mutex_;

@@ -18,8 +18,8 @@ class RegistryImageSourceTest : public ::testing::Test {
   void SetUp() override {
     FLOE_ASSERT_OK_AND_ASSIGN(manifest_, registry_.AddOciLayout("library/app", "1", kLayout));
     FLOE_ASSERT_OK_AND_ASSIGN(client_, fetcher::RegistryClient::Create({}));
-    source_ = std::make_unique<RegistryImageSource>(*client_, prepare::IndexTrust::kRepository,
-                                                    (directory_ / "store").native());
+    source_ = std::make_unique<RegistryImageSource>(
+        *client_, prepare::FindOptions{.store_dir = (directory_ / "store").native()}, nullptr);
   }
 
   void PublishIndex() {
@@ -67,9 +67,9 @@ TEST_F(RegistryImageSourceTest, KeptIndexNeedsNoRegistry) {
                             source_->Load(ref(), manifest_, Deadline::Infinite()));
   registry_.Stop();
   FLOE_ASSERT_OK_AND_ASSIGN(
-      const auto index,
+      const auto kept,
       source_->ReadKept(image.layers[0].scope, image.image.manifest.layers[0].digest));
-  EXPECT_EQ(index->data().inodes.size(), image.layers[0].index->data().inodes.size());
+  EXPECT_EQ(kept.index->data().inodes.size(), image.layers[0].index->data().inodes.size());
   FLOE_EXPECT_ERROR(source_->ReadKept("other", image.image.manifest.layers[0].digest),
                     ErrorCode::kNotFound, "");
 }
