@@ -2,13 +2,14 @@
 """Makes images of layer tars and pushes them, without any container tool.
 
 usage: oci_push.py make DIR [--layer TAR[:gzip|zstd|plain]]... [--blob FILE:MEDIATYPE:DIFFID]... [--entrypoint ARG]...
-       oci_push.py push DIR HOST:PORT/REPOSITORY:TAG
-       oci_push.py describe DIR
+       oci_push.py push [--entry N] [--referrer] DIR HOST:PORT/REPOSITORY:TAG
+       oci_push.py describe [--entry N] DIR
        oci_push.py manifest HOST:PORT/REPOSITORY:TAG FILE MEDIATYPE
 
 `make` writes an OCI layout (image-spec image-layout.md) with one image. A layer is gzip unless another codec is named; with
 `--blob` the compressed bytes are taken as they are and diff ID is what the caller says, which may be a lie.
-`push` sends every blob and manifest that the layout's index reaches; `manifest` puts any bytes under a tag.
+`push` sends every blob and manifest that entry N (0) of the layout's index reaches; a referrer gets no tag of its own but an entry in
+the fallback tag of its subject (distribution-spec 1.1, for registries without the Referrers API); `manifest` puts any bytes under a tag.
 Both speak plain HTTP and print the digest of what was pushed. `describe` prints `manifest DIGEST`, then a line for each layer,
 bottom to top: `layer DIGEST SIZE DIFFID CHAINID`.
 """
@@ -162,8 +163,25 @@ def push(options):
     registry = Registry(options.reference)
     with open(os.path.join(options.layout, "index.json")) as file:
         entries = [e for e in json.load(file)["manifests"] if e["mediaType"] in INDEX_TYPES + MANIFEST_TYPES]
-    push_descriptor(registry, options.layout, entries[0], registry.tag)
-    print(entries[0]["digest"])
+    entry = entries[options.entry]
+    push_descriptor(registry, options.layout, entry, entry["digest"] if options.referrer else registry.tag)
+    if options.referrer:
+        add_to_fallback_tag(registry, options.layout, entry)
+    print(entry["digest"])
+
+
+def add_to_fallback_tag(registry, layout, entry):
+    with open(blob_path(layout, entry["digest"])) as file:
+        manifest = json.load(file)
+    descriptor = {key: entry[key] for key in ("mediaType", "digest", "size")}
+    descriptor["artifactType"] = manifest.get("artifactType") or manifest["config"]["mediaType"]
+    tag = manifest["subject"]["digest"].replace(":", "-")
+    registry.connection.request("GET", f"/v2/{registry.repository}/manifests/{tag}", headers={"Accept": INDEX})
+    response = registry.connection.getresponse()
+    known = json.loads(response.read()) if response.status == 200 else {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    response.close()
+    known["manifests"].append(descriptor)
+    registry.push_manifest(tag, json.dumps(known).encode(), INDEX)
 
 
 def describe(options):
@@ -172,7 +190,7 @@ def describe(options):
             return json.load(file)
 
     with open(os.path.join(options.layout, "index.json")) as file:
-        entry = json.load(file)["manifests"][0]
+        entry = json.load(file)["manifests"][options.entry]
     manifest = load(entry)
     print("manifest", entry["digest"])
     chain = ""
@@ -207,9 +225,12 @@ def main():
     pusher = commands.add_parser("push")
     pusher.add_argument("layout")
     pusher.add_argument("reference")
+    pusher.add_argument("--entry", type=int, default=0)
+    pusher.add_argument("--referrer", action="store_true")
     pusher.set_defaults(run=push)
     describer = commands.add_parser("describe")
     describer.add_argument("layout")
+    describer.add_argument("--entry", type=int, default=0)
     describer.set_defaults(run=describe)
     putter = commands.add_parser("manifest")
     putter.add_argument("reference")

@@ -3,6 +3,8 @@
 
 usage: tamper_index.py HOST:PORT/REPOSITORY MANIFEST_DIGEST wrong-group LAYER_TAR   another digest for a group of a plain layer
        tamper_index.py HOST:PORT/REPOSITORY MANIFEST_DIGEST damage SEED             one byte of a tree object changed
+       tamper_index.py HOST:PORT/REPOSITORY MANIFEST_DIGEST rename OLD:NEW          another name, of the same length: a forged
+                                                                                    index that contradicts nothing
 
 Works on the fallback tag of a registry without the Referrers API, over plain HTTP; the tree objects are zstd frames.
 """
@@ -69,6 +71,13 @@ def damage(tree, seed):
     return tree
 
 
+def rename(tree, names):
+    old, new = (name.encode() for name in names.split(":"))
+    if len(old) != len(new) or tree.count(old) != 1:
+        sys.exit(f"tamper_index: {old!r} is not there once, or not as long as {new!r}")
+    return tree.replace(old, new)
+
+
 def main():
     repository, subject, mode, argument = Repository(sys.argv[1]), *sys.argv[2:]
     tag = subject.replace(":", "-")
@@ -78,7 +87,7 @@ def main():
         frame = repository.request("GET", f"blobs/{descriptor['digest']}")[1]
         if not frame.startswith(b"\x28\xb5\x2f\xfd"):
             continue
-        tree = {"wrong-group": wrong_group, "damage": damage}[mode](bytearray(zstd(["-d"], frame)), argument)
+        tree = {"wrong-group": wrong_group, "damage": damage, "rename": rename}[mode](bytearray(zstd(["-d"], frame)), argument)
         frame = zstd([f"--stream-size={len(tree)}"], bytes(tree))
         repository.push_blob(frame)
         descriptor.update(digest=digest_of(frame), size=len(frame))
