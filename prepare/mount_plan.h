@@ -27,10 +27,22 @@ struct MountPlan {
     std::string key;
     std::filesystem::path blob_map;
     std::vector<fetcher::Repository> sources;
+    /// The blob's inflate windows, where the node made them itself; empty: none.
+    std::filesystem::path windows = {};
+    /// Units to fetch once it is mounted, most urgent first; numbers are the BlobMap's.
+    std::vector<image::PrefetchRun> prefetch = {};
+  };
+  /// How a layer came to be lazy, for `floe status`.
+  struct LayerNote {
+    std::string digest;   ///< sha256:... of the layer.
+    std::string reader;   ///< "floe-index", "estargz", "soci", ...
+    std::string origin;   ///< "local", "bound", "repository".
+    std::string why_not;  ///< Why no better reader served it; one line, empty when there was none.
   };
   std::filesystem::path bootstrap;
   Digest bootstrap_digest;
-  std::vector<Device> devices;  ///< In slot order.
+  std::vector<Device> devices;         ///< In slot order.
+  std::vector<LayerNote> layers = {};  ///< Bottom to top.
   uint64_t inode_count = 0;
   /// Directories that the run only implies and whose metadata is below the run (erofs/writer.h).
   std::vector<std::string> unresolved_implied;
