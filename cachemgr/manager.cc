@@ -241,7 +241,7 @@ std::vector<BlobStatus> Manager::Blobs() {
                     .blob_digest = blob->map().blob_digest().ToString(),
                     .device_bytes = blob->map().device_size_bytes(),
                     .present_bytes = cache.present_bytes(),
-                    .disk_bytes = cache.DiskBytes(),
+                    .disk_bytes = blob->DiskBytes(),
                     .blob_bytes = blob->map().blob_size_bytes(),
                     .fetched_bytes = blob->fetched_bytes(),
                     .mounts = users[blob->map().key()],

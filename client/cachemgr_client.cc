@@ -27,12 +27,25 @@ v1::MountRequest MakeMountRequest(const std::string& id, const prepare::MountPla
     v1::Device* out = request.add_devices();
     out->set_key(device.key);
     out->set_blob_map_path(device.blob_map.native());
+    out->set_windows_path(device.windows.native());
+    for (const image::PrefetchRun& run : device.prefetch) {
+      v1::UnitRun* out_run = out->add_prefetch();
+      out_run->set_first_unit(run.first_unit);
+      out_run->set_unit_count(run.unit_count);
+    }
     for (const fetcher::Repository& source : device.sources) {
       v1::Source* out_source = out->add_sources();
       out_source->set_registry(source.registry);
       out_source->set_repository(source.path);
       out_source->set_plain_http(plain_http);
     }
+  }
+  for (const auto& layer : plan.layers) {
+    v1::LayerNote* out = request.add_layers();
+    out->set_digest(layer.digest);
+    out->set_reader(layer.reader);
+    out->set_origin(layer.origin);
+    out->set_why_not(layer.why_not);
   }
   return request;
 }

@@ -13,6 +13,7 @@
 #include "cachemgr/cache/counters.h"
 #include "cachemgr/cache/flight.h"
 #include "cachemgr/cache/sources.h"
+#include "cachemgr/cache/windows_file.h"
 #include "cachemgr/channel/channel.h"
 #include "image/blob_map.h"
 
@@ -25,8 +26,9 @@ class Filler;
 /// the fills under way.
 class Blob final : public DemandHandler, public std::enable_shared_from_this<Blob> {
  public:
-  /// Opens blobs/<key>/ with its files map, sources.json, data (`held`, as BlobCache::Open) and
-  /// presence. `filler` and `counters` must outlive every call of DemandHandler.
+  /// Opens blobs/<key>/ with its files map, sources.json, windows (if there is one), data (`held`,
+  /// as BlobCache::Open) and presence. `filler` and `counters` must outlive every call of
+  /// DemandHandler.
   static Result<std::shared_ptr<Blob>> Open(const std::filesystem::path& directory,
                                             const std::string& key, const std::string& boot_id,
                                             Filler& filler, Counters& counters, UniqueFd held = {});
@@ -38,6 +40,17 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
   [[nodiscard]] std::shared_ptr<const std::vector<Source>> sources() const;
   /// New sources come first, in their order; what was known stays behind them.
   Result<void> AddSources(const std::vector<Source>& sources);
+
+  /// The node's own copy of the blob's windows; null: they are in the registry, or there are none.
+  [[nodiscard]] std::shared_ptr<WindowsFile> windows() const;
+  /// Copies a file with the blob's windows, unless that was done before. One caller at a time.
+  /// InvalidArgument: it is not what the BlobMap says.
+  Result<void> AddWindows(const std::filesystem::path& file);
+  /// They cannot be read any more: the registry is asked, until AddWindows brings them again.
+  void DropWindows(const std::shared_ptr<WindowsFile>& windows, const Error& why);
+
+  /// What its files occupy, but for small ones.
+  [[nodiscard]] uint64_t DiskBytes() const;
 
   void CountFetched(uint64_t bytes) { fetched_bytes_ += bytes; }
   [[nodiscard]] uint64_t fetched_bytes() const { return fetched_bytes_.load(); }
@@ -51,8 +64,9 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
 
  private:
   Blob(std::filesystem::path directory, std::unique_ptr<image::BlobMap> map,
-       std::unique_ptr<BlobCache> cache, std::vector<Source> sources, Filler& filler,
-       Counters& counters);
+       std::unique_ptr<BlobCache> cache, std::vector<Source> sources,
+       std::shared_ptr<WindowsFile> windows, Filler& filler, Counters& counters);
+  [[nodiscard]] static WindowsFile::Identity WindowsOf(const image::BlobMap& map);
 
   const std::filesystem::path directory_;
   const std::unique_ptr<image::BlobMap> map_;
@@ -66,6 +80,7 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
   Mutex save_mutex_;  // One AddSources at a time; taken before mutex_.
   mutable Mutex mutex_;
   std::shared_ptr<const std::vector<Source>> sources_ FLOE_GUARDED_BY(mutex_);
+  std::shared_ptr<WindowsFile> windows_ FLOE_GUARDED_BY(mutex_);
 };
 
 }  // namespace floe::cachemgr

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -23,6 +24,16 @@ constexpr uint64_t kMaxMapBytes = 1ULL << 30U;
 constexpr size_t kKeyDigits = 64;
 constexpr const char* kMapName = "map";
 const std::string kRemovedPrefix = ".removed-";
+
+// What a file occupies; nothing when there is none.
+std::optional<uint64_t> DiskBytes(const fs::path& path) {
+  constexpr uint64_t kSectorBytes = 512;
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) {
+    return std::nullopt;
+  }
+  return static_cast<uint64_t>(status.st_blocks) * kSectorBytes;
+}
 
 }  // namespace
 
@@ -104,6 +115,9 @@ Result<std::shared_ptr<Blob>> BlobStore::Acquire(const DeviceRequest& request) {
   }
   Touch(request.key);
   FLOE_RETURN_IF_ERROR(blob->AddSources(request.sources));
+  if (!request.windows.empty()) {
+    FLOE_RETURN_IF_ERROR(blob->AddWindows(request.windows));
+  }
   return blob;
 }
 
@@ -127,17 +141,16 @@ std::vector<std::shared_ptr<Blob>> BlobStore::All() {
 }
 
 std::vector<StoredBlob> BlobStore::Stored() const {
-  constexpr uint64_t kSectorBytes = 512;
   std::vector<StoredBlob> stored;
   std::error_code error;
   for (fs::directory_iterator it(directory_, error), end; !error && it != end;
        it.increment(error)) {
     StoredBlob blob{.key = it->path().filename()};
-    struct stat status{};
-    if (!IsDeviceKey(blob.key) || ::stat((it->path() / "data").c_str(), &status) != 0) {
+    const auto data_bytes = DiskBytes(it->path() / "data");
+    if (!IsDeviceKey(blob.key) || !data_bytes) {
       continue;
     }
-    blob.disk_bytes = static_cast<uint64_t>(status.st_blocks) * kSectorBytes;
+    blob.disk_bytes = *data_bytes + DiskBytes(it->path() / "windows").value_or(0);
     std::error_code ignored;
     blob.last_used = fs::last_write_time(it->path() / kMapName, ignored);
     stored.push_back(std::move(blob));

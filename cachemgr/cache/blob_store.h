@@ -19,12 +19,13 @@ struct DeviceRequest {
   std::string key;                      ///< 64 hex digits: sha256 of the BlobMap file.
   std::filesystem::path blob_map = {};  ///< Copied.
   std::vector<Source> sources = {};
+  std::filesystem::path windows = {};  ///< Copied. Empty: the registry has them, or there are none.
 };
 
 /// A blob on the disk, open or not.
 struct StoredBlob {
   std::string key;
-  uint64_t disk_bytes = 0;  ///< That its data occupies.
+  uint64_t disk_bytes = 0;  ///< That its data and windows occupy.
   std::filesystem::file_time_type last_used = {};
 };
 
@@ -47,7 +48,7 @@ class BlobStore {
   std::map<std::string, UniqueFd> TakeUnopened();
 
   /// The blob of a request, registered if it was not known. InvalidArgument: the BlobMap is none,
-  /// or not the one its key names.
+  /// or not the one its key names; the windows are not those of the BlobMap.
   Result<std::shared_ptr<Blob>> Acquire(const DeviceRequest& request);
   /// Every blob in the directory; those that cannot be opened are logged and left out.
   std::vector<std::shared_ptr<Blob>> All();

@@ -11,6 +11,7 @@
 #include "cachemgr/cache/fill_plan.h"
 #include "cachemgr/cache/flight.h"
 #include "cachemgr/cache/sources.h"
+#include "cachemgr/cache/windows_file.h"
 
 namespace floe::cachemgr {
 
@@ -36,8 +37,9 @@ struct FetchJob {
   FetchTask task;
   std::vector<std::shared_ptr<Flight>> flights;  ///< Of plan.units, in that order.
   FetchPlan plan;
-  Source source;             ///< Set before the first part starts, as what follows.
-  bool last_source = false;  ///< All others have been tried.
+  Source source;                             ///< Set before the first part starts, as what follows.
+  bool last_source = false;                  ///< All others have been tried.
+  std::shared_ptr<WindowsFile> own_windows;  ///< Not null: the windows are read there.
 
   Mutex mutex;
   uint32_t parts_missing FLOE_GUARDED_BY(mutex) = 0;

@@ -198,7 +198,8 @@ void Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
   if (job->task.prefetch) {
     ++prefetch_requests_;
   }
-  const bool windows = !job->plan.windows.empty();
+  job->own_windows = job->task.blob->windows();
+  const bool windows = !job->plan.windows.empty() && job->own_windows == nullptr;
   {
     const MutexLock lock(job->mutex);
     job->parts_missing = windows ? 2 : 1;
@@ -332,7 +333,19 @@ void Filler::FillOne(FetchJob& job, uint32_t index, UnitFiller& filler) {
   {
     const MutexLock lock(job.mutex);  // The bytes do not change any more.
     data = Slice(job.data.bytes, job.plan.range, unit.range);
-    window = Slice(job.windows.bytes, job.plan.windows, unit.window);
+    if (job.own_windows == nullptr) {
+      window = Slice(job.windows.bytes, job.plan.windows, unit.window);
+    }
+  }
+  std::string own_window;
+  if (job.own_windows != nullptr) {
+    auto read = job.own_windows->Read(unit.window);
+    if (!read) {
+      OwnWindowsFailed(job, flight, read.error());
+      return;
+    }
+    own_window = std::move(*read);
+    window = std::as_bytes(std::span(own_window));
   }
   Result<void> filled = filler.Fill(blob.map(), blob.cache(), flight->unit, data, window);
   if (!filled && IsDiskFull(filled.error()) && make_room_()) {
@@ -342,12 +355,21 @@ void Filler::FillOne(FetchJob& job, uint32_t index, UnitFiller& filler) {
     filled = WithFault(std::move(filled).error(), FaultKind::kWrongBytes);
     const bool again = MayTryAgain(job.task, filled.error());
     Report(job, /*windows=*/false, unit.range, /*retries=*/0, filled.error(), again);
+    if (job.own_windows != nullptr) {
+      job.own_windows->Distrust();  // Either may be what is wrong.
+    }
     if (again) {
       TryAgain(job, {flight});
       return;
     }
   }
   Complete(blob, *flight, filled);
+}
+
+void Filler::OwnWindowsFailed(const FetchJob& job, const std::shared_ptr<Flight>& flight,
+                              const Error& error) {
+  job.task.blob->DropWindows(job.own_windows, error);
+  StartFlights({flight}, job.task);
 }
 
 void Filler::FetchFailed(FetchJob& job) {

@@ -99,6 +99,9 @@ class Filler {
 
   void RunWorker();
   void FillOne(FetchJob& job, uint32_t index, UnitFiller& filler);
+  /// The windows on this node are damaged: fetches them.
+  void OwnWindowsFailed(const FetchJob& job, const std::shared_ptr<Flight>& flight,
+                        const Error& error);
   void FetchFailed(FetchJob& job);
   /// Another attempt is left for what ended with this error.
   [[nodiscard]] static bool MayTryAgain(const FetchTask& task, const Error& error);

@@ -14,7 +14,8 @@ Result<MountRequest> FromMessage(const v1::MountRequest& message) {
   request.target = message.target();
   FLOE_ASSIGN_OR_RETURN(request.bootstrap_digest, Digest::Parse(message.bootstrap_digest()));
   for (const v1::Device& from : message.devices()) {
-    DeviceRequest device{.key = from.key(), .blob_map = from.blob_map_path()};
+    DeviceRequest device{
+        .key = from.key(), .blob_map = from.blob_map_path(), .windows = from.windows_path()};
     for (const v1::Source& source : from.sources()) {
       device.sources.push_back(
           {.repository = {.registry = source.registry(), .path = source.repository()},

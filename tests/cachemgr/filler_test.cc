@@ -5,10 +5,8 @@
 #include <random>
 #include <thread>
 
-#include "image/layer_indexer.h"
 #include "tests/cachemgr/fill_fixture.h"
-#include "tests/image/gzip_support.h"
-#include "tests/image/tar_support.h"
+#include "tests/cachemgr/gzip_blob.h"
 
 namespace floe::cachemgr::testing {
 namespace {
@@ -111,7 +109,7 @@ TEST_F(FillerTest, BytesThatDoNotMatchAreFetchedOnceMoreAndNeverWritten) {
     return Result<std::string>(bytes);
   });
   const ByteRange range{.offset = 0, .length = 4096};
-  FLOE_EXPECT_ERROR(Read(range)->Get(), ErrorCode::kDataLoss, "has digest");
+  FLOE_EXPECT_ERROR(Read(range)->Get(), ErrorCode::kDataLoss, "its sha256 is");
   EXPECT_EQ(client_->requests().size(), 2U);
   EXPECT_EQ(counters_.integrity_errors, 2U);
   EXPECT_EQ(CacheBytes(test_blob_.WholeDevice()), std::string(test_blob_.device.size(), '\0'));
@@ -237,7 +235,7 @@ TEST_F(FillerTest, BytesThatDoNotMatchAndWrongAnswersAreIntegrityFaults) {
         }
         return Result<std::string>(std::string(request.range.length, 'x'));
       });
-  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kDataLoss, "has digest");
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 1})->Get(), ErrorCode::kDataLoss, "its sha256 is");
   EXPECT_EQ(Count(FaultKind::kRangeIgnored), (Counted{.all = 1, .retried = 1}));
   EXPECT_EQ(Count(FaultKind::kWrongBytes), (Counted{.all = 1, .retried = 0}));
   EXPECT_EQ(counters_.integrity_errors, 2U);
@@ -487,43 +485,10 @@ TEST_F(FillerTest, ConcurrentReadersOfEverythingGetRightBytes) {
 }
 
 TEST_F(FillerTest, GzipUnitsAreFilledWithTheirWindows) {
-  image::TarArchive tar;
-  for (int i = 0; i < 30; ++i) {
-    std::string text;
-    for (int line = 0; line < 400; ++line) {
-      text += "line " + std::to_string(line * 7919 % 1000) + " of file " + std::to_string(i) + "\n";
-    }
-    tar.File("f" + std::to_string(i), text);
-  }
-  tar.End();
-  const std::string gzip = image::GzipMember(tar.bytes(), {.mem_level = 4});
-  image::IndexerOptions small_spans;
-  small_spans.span_bytes = 16384;
-  auto indexer =
-      image::LayerIndexer::Create({.digest = Digest::Of(gzip),
-                                   .size_bytes = gzip.size(),
-                                   .media_type = "application/vnd.oci.image.layer.v1.tar+gzip",
-                                   .diff_id = {}},
-                                  small_spans);
-  FLOE_ASSERT_OK(indexer);
-  FLOE_ASSERT_OK((*indexer)->Feed(std::as_bytes(std::span(gzip))));
-  FLOE_ASSERT_OK_AND_ASSIGN(const image::IndexedLayer layer, (*indexer)->Finish());
-  ASSERT_FALSE(layer.windows.empty());
-
-  TestBlob blob;
-  blob.data = layer.index.data();
-  blob.blob = gzip;
-  blob.map = image::EncodeBlobMap(layer.index, 0);
-  blob.key = image::DeviceKey(blob.map);
-  std::vector<uint64_t> starts;
-  uint64_t start = 0;
-  for (const image::Unit& unit : blob.data.units) {
-    starts.push_back(start);
-    start += unit.decoded_length;
-  }
-  blob.device = image::BuildDevice(blob.data, tar.bytes(), starts);
+  const GzipBlob gzip = GzipBlob::Make();
+  const TestBlob& blob = gzip.blob;
   Start(blob);
-  client_->AddBlob(layer.windows);
+  client_->AddBlob(gzip.windows);
   const uint64_t middle = AlignDown(blob.device.size() / 2, 4096);
   const ByteRange range{.offset = middle, .length = 4096};
   FLOE_EXPECT_OK(Read(range)->Get());
@@ -531,7 +496,7 @@ TEST_F(FillerTest, GzipUnitsAreFilledWithTheirWindows) {
   EXPECT_EQ(client_->requests().size(), 2U);
   EXPECT_EQ(counters_.fetched_bytes,
             client_->requests()[0].range.length + client_->requests()[1].range.length);
-  EXPECT_LT(client_->requests()[0].range.length, gzip.size() / 2);
+  EXPECT_LT(client_->requests()[0].range.length, blob.blob.size() / 2);
   FLOE_EXPECT_OK(Read(blob.WholeDevice())->Get());
   EXPECT_EQ(CacheBytes(blob.WholeDevice()), blob.device);
 }

@@ -136,7 +136,7 @@ TEST_F(SharedBlocksTest, ABadGroupKeepsTheSharedBlockUnwritten) {
     }
     return Result<std::string>(bytes);
   });
-  FLOE_EXPECT_ERROR(Read({.offset = 4096, .length = 4096})->Get(), ErrorCode::kDataLoss, "digest");
+  FLOE_EXPECT_ERROR(Read({.offset = 4096, .length = 4096})->Get(), ErrorCode::kDataLoss, "sha256");
   FLOE_EXPECT_OK(Read({.offset = 0, .length = 4096})->Get());  // Unit 0 may come after the failure.
   EXPECT_THAT(file_->Blocks(), ElementsAre(0U));
   client_->SetScript(nullptr);
@@ -151,7 +151,7 @@ TEST_F(SharedBlocksTest, AGroupHeldForABadOneOfItsOwnUnitIsFreedByTheNextFill) {
     bytes.at(5000) = static_cast<char>(bytes.at(5000) ^ 1);  // Group 1; block 0 is of 0 and 1.
     return Result<std::string>(bytes);
   });
-  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 4096})->Get(), ErrorCode::kDataLoss, "digest");
+  FLOE_EXPECT_ERROR(Read({.offset = 0, .length = 4096})->Get(), ErrorCode::kDataLoss, "sha256");
   EXPECT_TRUE(blob_->cache().IsGroupHeld(0));
   client_->SetScript(nullptr);
   FLOE_EXPECT_OK(Read({.offset = 0, .length = 4096})->Get());

@@ -43,7 +43,8 @@ prepare::MountPlan PlanWithTwoDevices() {
   plan.bootstrap = "/plan/bootstrap";
   plan.bootstrap_digest = Digest::Of("bootstrap");
   plan.devices = {{"aa", "/plan/aa", {{"one.example:5000", "team/app"}, {"two.example", "app"}}},
-                  {"bb", "/plan/bb", {}}};
+                  {"bb", "/plan/bb", {}, "/plan/bb.windows", {{7, 2}, {0, 1}}}};
+  plan.layers = {{"sha256:11", "soci", "bound", ""}, {"sha256:22", "stream", "local", "no index"}};
   return plan;
 }
 
@@ -66,6 +67,24 @@ TEST(CachemgrClientTest, MountCarriesThePlanInSlotOrder) {
   EXPECT_EQ(service.mount.devices(0).sources(0).repository(), "team/app");
   EXPECT_TRUE(service.mount.devices(0).sources(0).plain_http());
   EXPECT_EQ(service.mount.devices(1).key(), "bb");
+}
+
+TEST(CachemgrClientTest, MountCarriesWindowsPrefetchAndNotes) {
+  FakeCacheManager service;
+  testing::UnixServer server(service);
+  FLOE_ASSERT_OK(CachemgrClient::Connect(server.address())
+                     ->Mount("image-1", PlanWithTwoDevices(), "/target", true));
+  EXPECT_EQ(service.mount.devices(0).windows_path(), "");
+  EXPECT_EQ(service.mount.devices(0).prefetch_size(), 0);
+  EXPECT_EQ(service.mount.devices(1).windows_path(), "/plan/bb.windows");
+  ASSERT_EQ(service.mount.devices(1).prefetch_size(), 2);
+  EXPECT_EQ(service.mount.devices(1).prefetch(0).first_unit(), 7U);
+  EXPECT_EQ(service.mount.devices(1).prefetch(0).unit_count(), 2U);
+  ASSERT_EQ(service.mount.layers_size(), 2);
+  EXPECT_EQ(service.mount.layers(0).reader(), "soci");
+  EXPECT_EQ(service.mount.layers(0).origin(), "bound");
+  EXPECT_EQ(service.mount.layers(1).digest(), "sha256:22");
+  EXPECT_EQ(service.mount.layers(1).why_not(), "no index");
 }
 
 TEST(CachemgrClientTest, UnmountCarriesIdAndDetach) {

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "tests/cachemgr/test_blob.h"
+
+namespace floe::cachemgr::testing {
+
+/// A gzip layer of 30 text files in spans of 16384 bytes, most of which need a window.
+struct GzipBlob {
+  static GzipBlob Make();
+
+  TestBlob blob;
+  std::string windows;  ///< The windows part.
+};
+
+}  // namespace floe::cachemgr::testing
