@@ -10,6 +10,7 @@ find_package(SQLite3 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(FlatBuffers CONFIG REQUIRED)
 find_package(Protobuf REQUIRED) # FindProtobuf module: Debian ships no CMake config for 3.21.
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)

@@ -1,4 +1,5 @@
-# The helpers every module uses: floe_library, floe_program, floe_test, floe_bench, floe_fuzz, floe_proto.
+# The helpers every module uses: floe_library, floe_program, floe_test, floe_bench, floe_fuzz, floe_proto,
+# floe_flatbuffers.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 
 add_library(floe_options INTERFACE)
@@ -97,4 +98,27 @@ function(floe_proto NAME)
     target_compile_options(floe_${NAME} PRIVATE -fsanitize=${FLOE_SANITIZE})
     target_link_options(floe_${NAME} PUBLIC -fsanitize=${FLOE_SANITIZE})
   endif()
+endfunction()
+
+# floe_flatbuffers(NAME SCHEMAS a.fbs...): generated headers in a target of their own, included as <path>_generated.h.
+# The object API is for tests, which build what other programs write.
+function(floe_flatbuffers NAME)
+  cmake_parse_arguments(ARG "" "" "SCHEMAS" ${ARGN})
+  set(gen_dir ${CMAKE_BINARY_DIR}/gen)
+  set(headers)
+  foreach(schema IN LISTS ARG_SCHEMAS)
+    cmake_path(GET schema PARENT_PATH folder)
+    cmake_path(GET schema STEM stem)
+    set(header ${gen_dir}/${folder}/${stem}_generated.h)
+    add_custom_command(OUTPUT ${header}
+      COMMAND flatbuffers::flatc --cpp --gen-object-api -o ${gen_dir}/${folder} ${PROJECT_SOURCE_DIR}/proto/${schema}
+      DEPENDS ${PROJECT_SOURCE_DIR}/proto/${schema} VERBATIM)
+    list(APPEND headers ${header})
+  endforeach()
+  add_custom_target(floe_${NAME}_headers DEPENDS ${headers})
+  add_library(floe_${NAME} INTERFACE)
+  add_library(floe::${NAME} ALIAS floe_${NAME})
+  add_dependencies(floe_${NAME} floe_${NAME}_headers)
+  target_include_directories(floe_${NAME} SYSTEM INTERFACE ${gen_dir})
+  target_link_libraries(floe_${NAME} INTERFACE flatbuffers::flatbuffers)
 endfunction()

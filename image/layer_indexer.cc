@@ -11,6 +11,7 @@
 #include "image/layer_scanner.h"
 #include "image/plain_scanner.h"
 #include "image/tar_reader.h"
+#include "image/unit_windows.h"
 #include "image/zstd_scanner.h"
 
 namespace floe::image {
@@ -58,19 +59,6 @@ std::string_view Suffix(Compression compression) {
       return "+zstd";
   }
   return "";
-}
-
-/// Keeps the windows of these units only, and points the units to where they lie then.
-std::string CompactWindows(std::string_view windows, std::vector<Unit>& units) {
-  std::string kept;
-  for (Unit& unit : units) {
-    if (!unit.window.empty()) {
-      const uint64_t offset = kept.size();
-      kept.append(windows.substr(unit.window.offset, unit.window.length));
-      unit.window.offset = offset;
-    }
-  }
-  return kept;
 }
 
 //  bytes -> sha256 -> scanner -> sha256 of all, sha256 of each group -> TarReader -> LayerBuilder
@@ -256,11 +244,7 @@ Result<IndexedLayer> TarLayerIndexer::CheckAndBuild() {
   blob.media_type = source_.media_type;
   FLOE_ASSIGN_OR_RETURN(LayerIndexData data,
                         builder_.Finish(std::move(blob), {.units = units_, .groups = groups_}));
-  std::string kept_windows = CompactWindows(windows, data.units);
-  if (!kept_windows.empty()) {
-    data.blobs.front().windows_digest = Digest::Of(kept_windows);
-    data.blobs.front().windows_size_bytes = kept_windows.size();
-  }
+  std::string kept_windows = KeepWindows(windows, data);
   data.diff_id = archive_digest_;
   data.producer = fmt::format("floe {} tar{}", FLOE_VERSION, Suffix(compression_));
   FLOE_ASSIGN_OR_RETURN(LayerIndex index, LayerIndex::Create(std::move(data)));

@@ -3,6 +3,7 @@
 #include <span>
 #include <utility>
 
+#include "image/group_digest.h"
 #include "image/unit_decoder.h"
 
 namespace floe::image {
@@ -26,6 +27,15 @@ Result<std::string> DecodeUnit(UnitDecoder& decoder, const Unit& unit, std::stri
                                       Bytes(windows.substr(unit.window.offset, unit.window.length)),
                                       std::as_writable_bytes(std::span(out.data(), out.size()))));
   return out;
+}
+
+Result<void> CheckGroup(const Group& group, std::string_view output, const Unit& unit,
+                        std::string_view blob) {
+  GroupView view;
+  view.digest_kind = group.digest_kind;
+  view.digest = group.digest;
+  return CheckGroupDigest(view, Bytes(output.substr(group.in_unit.offset, group.in_unit.length)),
+                          Bytes(blob.substr(unit.range.offset, unit.range.length)));
 }
 
 }  // namespace
@@ -54,11 +64,7 @@ Result<std::string> FillDevice(const IndexedLayer& layer, std::string_view blob)
     FLOE_ASSIGN_OR_RETURN(outputs.emplace_back(), DecodeUnit(decoder, unit, blob, layer.windows));
   }
   for (const Group& group : data.groups) {
-    const std::string_view bytes =
-        std::string_view(outputs[group.unit]).substr(group.in_unit.offset, group.in_unit.length);
-    if (Digest::Of(bytes) != Digest(group.digest)) {
-      return DataLoss("a group of unit {} does not match", group.unit);
-    }
+    FLOE_RETURN_IF_ERROR(CheckGroup(group, outputs[group.unit], data.units[group.unit], blob));
   }
   std::string device(data.blobs.front().device_size_bytes, '\0');
   for (const Extent& extent : data.extents) {
