@@ -12,7 +12,7 @@ namespace floe::cachemgr {
 
 using image::Placement;
 
-DeviceWriter::DeviceWriter(int fd, std::function<bool()> make_room)
+DeviceWriter::DeviceWriter(int fd, MakeRoom make_room)
     : fd_(fd), make_room_(std::move(make_room)), writer_({.fd = fd, .make_room = make_room_}) {}
 
 Result<void> DeviceWriter::OnFile(std::span<const image::TarFragment> data, uint64_t size_bytes) {

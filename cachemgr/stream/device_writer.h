@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,9 +23,8 @@ namespace floe::cachemgr {
 /// One thread at a time. Memory: one run, and a few words for each run of a file's data.
 class DeviceWriter final : public image::ContentSink {
  public:
-  /// `fd`: an empty file, open for reading and writing; must outlive this. `make_room`: the disk is
-  /// full; true when another attempt is worth it.
-  explicit DeviceWriter(int fd, std::function<bool()> make_room = [] { return false; });
+  /// `fd`: an empty file, open for reading and writing; must outlive this.
+  explicit DeviceWriter(int fd, MakeRoom make_room = [] { return false; });
 
   Result<void> OnFile(std::span<const image::TarFragment> data, uint64_t size_bytes) override;
   Result<void> OnContent(uint64_t archive_offset, std::span<const std::byte> bytes) override;
@@ -44,7 +42,7 @@ class DeviceWriter final : public image::ContentSink {
   Result<void> Move(const image::Placement& from, uint64_t to, RunWriter& writer);
 
   const int fd_;
-  const std::function<bool()> make_room_;
+  const MakeRoom make_room_;
   RunWriter writer_;
   std::vector<image::Segment> segments_;   ///< Of the current file.
   std::vector<image::Placement> written_;  ///< As it was written; by archive offset.

@@ -69,7 +69,9 @@ Result<void> RunWriter::WriteRun() {
   if (run_bytes_ == 0) {
     return Ok();
   }
-  FLOE_RETURN_IF_ERROR(WriteOrMakeRoom({run_.get(), run_bytes_}));
+  FLOE_RETURN_IF_ERROR(RetryWithRoom(options_.make_room, [&] {
+    return PwriteAll(options_.fd, {run_.get(), run_bytes_}, run_offset_);
+  }));
   run_offset_ += run_bytes_;
   run_bytes_ = 0;
   if (run_offset_ - writeback_from_ >= kWritebackBytes) {
@@ -80,17 +82,6 @@ Result<void> RunWriter::WriteRun() {
     writeback_from_ = run_offset_;
   }
   return Ok();
-}
-
-Result<void> RunWriter::WriteOrMakeRoom(std::span<const std::byte> bytes) {
-  for (;;) {
-    Result<void> written = PwriteAll(options_.fd, bytes, run_offset_);
-    const bool is_full =
-        !written.has_value() && written.error().code == ErrorCode::kResourceExhausted;
-    if (!is_full || !options_.make_room()) {
-      return is_full ? WithContext(std::move(written).error(), "no room in the cache") : written;
-    }
-  }
 }
 
 }  // namespace floe::cachemgr

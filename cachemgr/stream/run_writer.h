@@ -2,11 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 
 #include "base/result.h"
+#include "cachemgr/stream/retry_with_room.h"
 
 namespace floe::cachemgr {
 
@@ -24,8 +24,7 @@ class RunWriter {
     /// Gaps between pieces become zeros that are written; else only those inside a block are, and
     /// the rest of a gap stays as it is in the file.
     bool fill_gaps = false;
-    /// The disk is full: true when another attempt is worth it.
-    std::function<bool()> make_room = [] { return false; };
+    MakeRoom make_room = [] { return false; };
   };
   explicit RunWriter(Options options);
 
@@ -38,7 +37,6 @@ class RunWriter {
   Result<void> Put(std::span<const std::byte> bytes);
   Result<void> PutZeros(uint64_t count);
   Result<void> WriteRun();
-  Result<void> WriteOrMakeRoom(std::span<const std::byte> bytes);
 
   const Options options_;
   const std::unique_ptr<std::byte[]> run_;
