@@ -129,11 +129,15 @@ Manager::Manager(const ManagerOptions& options, RootDirectory root, std::string 
                  .cachefiles_directory = root_.path / "cachefiles",
                  .cull_limits = options.cull_limits,
                  .keeper = inheritance_.keeper.get()}),
-      mounts_(root_.path, std::move(instance), std::move(boot_id), channels_, blobs_),
+      mounts_(root_.path, std::move(instance), boot_id, channels_, blobs_),
       evictor_({.limits = options.cache,
                 .directory = root_.path / "blobs",
                 .in_use = [this] { return mounts_.KeysInUse(); }},
                blobs_, clock),
+      streamer_({.blobs = root_.path / "blobs",
+                 .boot_id = std::move(boot_id),
+                 .make_room = [this] { return evictor_.MakeRoom(); }},
+                clients_, blobs_, counters_, clock),
       checkpoint_failures_(clock),
       maintenance_([this] { RunMaintenance(); }) {}
 
@@ -168,6 +172,7 @@ void Manager::Stop() {
     }
     stopping_ = true;
   }
+  streamer_.Stop();
   wake_.NotifyAll();
   maintenance_.join();
   mounts_.UnmountUnused(channels_.HandOver(mounts_.ChannelsInUse()));

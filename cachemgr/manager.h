@@ -21,6 +21,7 @@
 #include "cachemgr/mounts/inheritance.h"
 #include "cachemgr/mounts/mount_table.h"
 #include "cachemgr/root_directory.h"
+#include "cachemgr/stream/layer_streamer.h"
 
 namespace floe::cachemgr {
 
@@ -63,6 +64,11 @@ class Manager {
 
   Result<MountOutcome> Mount(const MountRequest& request) { return mounts_.Mount(request); }
   Result<void> Unmount(const std::string& id, bool detach) { return mounts_.Unmount(id, detach); }
+  /// See LayerStreamer::Stream.
+  Result<std::shared_ptr<const StreamedLayer>> StreamLayer(const StreamRequest& request,
+                                                           const StreamControl& control) {
+    return streamer_.Stream(request, control);
+  }
   std::vector<Channels::ProbeResult> Probe() { return channels_.Probe(); }
 
   [[nodiscard]] std::vector<MountStatus> Mounts() const { return mounts_.List(); }
@@ -76,9 +82,9 @@ class Manager {
   [[nodiscard]] const std::filesystem::path& root() const { return root_.path; }
   [[nodiscard]] const std::string& channel() const { return channels_.configured(); }
 
-  /// Unmounts what needs this process and is not in use, fails what still waits, makes durable what
-  /// was filled. Mounts of complete blobs stay, and those whose channel the keeper keeps alive for
-  /// the next process. Once.
+  /// Ends the streams, unmounts what needs this process and is not in use, fails what still waits,
+  /// makes durable what was filled. Mounts of complete blobs stay, and those whose channel the
+  /// keeper keeps alive for the next process. Once.
   void Stop();
 
  private:
@@ -101,6 +107,7 @@ class Manager {
   Channels channels_;  // Destroyed before the filler: its readers ask it for more until then.
   MountTable mounts_;
   Evictor evictor_;
+  LayerStreamer streamer_;
   LogBudget checkpoint_failures_;
   std::set<std::string> told_complete_;  ///< Keys that the channels know; of CheckpointAll.
 

@@ -105,6 +105,8 @@ class RegistryClient {
                                       uint64_t limit_bytes, Deadline deadline) = 0;
   /// Streams a whole blob in order into `sink` on the calling thread; resumes by range after a lost
   /// connection. The digest is the caller's business (the sink sees every byte once, in order).
+  /// While nothing comes the sink is called about every second without bytes, so that it may give
+  /// up. With an infinite deadline only a lack of progress ends the stream (stall_timeout).
   virtual Result<void> StreamBlob(const Repository& repository, const Digest& digest,
                                   uint64_t size_bytes, const Sink& sink, Deadline deadline) = 0;
   /// Referrers API, else the fallback tag sha256-<hex> (distribution spec 1.1). Empty when there

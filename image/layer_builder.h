@@ -33,8 +33,9 @@ class LayerBuilder final : public TarEntrySink {
   Result<void> OnEntry(const TarEntry& entry) override;
 
   /// See LayOutLayer. The builder keeps its state.
-  Result<LayerIndexData> Finish(SourceBlob blob, const ArchiveMap& archive) const {
-    return LayOutLayer(tree_, fragments_, std::move(blob), archive);
+  Result<LayerIndexData> Finish(SourceBlob blob, const ArchiveMap& archive,
+                                std::vector<Placement>* placements = nullptr) const {
+    return LayOutLayer(tree_, fragments_, std::move(blob), archive, placements);
   }
 
  private:

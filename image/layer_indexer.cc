@@ -10,6 +10,7 @@
 #include "image/layer_builder.h"
 #include "image/layer_scanner.h"
 #include "image/plain_scanner.h"
+#include "image/scan_pipeline.h"
 #include "image/tar_reader.h"
 #include "image/unit_windows.h"
 #include "image/zstd_scanner.h"
@@ -61,11 +62,37 @@ std::string_view Suffix(Compression compression) {
   return "";
 }
 
-//  bytes -> sha256 -> scanner -> sha256 of all, sha256 of each group -> TarReader -> LayerBuilder
+/// Applies entries to the tree and passes on what they hold.
+class EntrySink final : public TarEntrySink {
+ public:
+  explicit EntrySink(ContentSink* contents) : contents_(contents) {}
+
+  Result<void> OnEntry(const TarEntry& entry) override {
+    FLOE_RETURN_IF_ERROR(builder_.OnEntry(entry));
+    wants_content_ = contents_ != nullptr && entry.type == '0' && !entry.data.empty();
+    return wants_content_ ? contents_->OnFile(entry.data, entry.size_bytes) : Ok();
+  }
+  Result<void> OnContent(uint64_t archive_offset, std::span<const std::byte> bytes) override {
+    return wants_content_ ? contents_->OnContent(archive_offset, bytes) : Ok();
+  }
+
+  [[nodiscard]] const LayerBuilder& builder() const { return builder_; }
+
+ private:
+  ContentSink* const contents_;
+  LayerBuilder builder_;
+  bool wants_content_ = false;
+};
+
+//  bytes -> sha256 -> scanner -> sha256 of all, sha256 of each group -> TarReader -> EntrySink
+//                           ^ IndexerOptions::pipelined: a ScanPipeline lies here
 class TarLayerIndexer final : public LayerIndexer, public ScanSink {
  public:
   TarLayerIndexer(LayerSource source, IndexerOptions options)
-      : source_(std::move(source)), options_(options), reader_(builder_) {}
+      : source_(std::move(source)),
+        options_(options),
+        entries_(options.contents),
+        reader_(entries_) {}
 
   Result<void> Feed(std::span<const std::byte> bytes) override {
     return Remember(failure_.has_value() ? Result<void>(*failure_) : TakeBytes(bytes));
@@ -83,6 +110,8 @@ class TarLayerIndexer final : public LayerIndexer, public ScanSink {
  private:
   Result<void> TakeBytes(std::span<const std::byte> bytes);
   Result<void> StartScanner();
+  /// The windows part, when all that was decoded has been seen.
+  Result<std::string> FinishScanner();
   Result<IndexedLayer> CheckAndBuild();
   Result<void> CheckBlob();
   Result<void> CheckDiffId();
@@ -121,8 +150,9 @@ class TarLayerIndexer final : public LayerIndexer, public ScanSink {
   std::vector<Unit> units_;
   std::vector<Group> groups_;
 
-  LayerBuilder builder_;
+  EntrySink entries_;
   TarReader reader_;
+  std::optional<ScanPipeline> pipeline_;  ///< Last: its thread uses what stands above.
 };
 
 Result<void> TarLayerIndexer::TakeBytes(std::span<const std::byte> bytes) {
@@ -140,22 +170,37 @@ Result<void> TarLayerIndexer::TakeBytes(std::span<const std::byte> bytes) {
 
 Result<void> TarLayerIndexer::StartScanner() {
   compression_ = Detect(magic_);
+  if (options_.pipelined) {
+    pipeline_.emplace(*this);
+  }
+  ScanSink& sink = pipeline_.has_value() ? static_cast<ScanSink&>(*pipeline_) : *this;
   switch (compression_) {
     case Compression::kNone:
-      scanner_ = std::make_unique<PlainScanner>(options_.span_bytes, *this);
+      scanner_ = std::make_unique<PlainScanner>(options_.span_bytes, sink);
       break;
     case Compression::kGzip: {
       FLOE_ASSIGN_OR_RETURN(scanner_,
-                            GzipScanner::Create({.span_bytes = options_.span_bytes}, *this));
+                            GzipScanner::Create({.span_bytes = options_.span_bytes}, sink));
       break;
     }
     case Compression::kZstd: {
       FLOE_ASSIGN_OR_RETURN(scanner_,
-                            ZstdScanner::Create({.span_bytes = options_.span_bytes}, *this));
+                            ZstdScanner::Create({.span_bytes = options_.span_bytes}, sink));
       break;
     }
   }
   return scanner_->Feed(std::exchange(magic_, {}));
+}
+
+Result<std::string> TarLayerIndexer::FinishScanner() {
+  if (scanner_ == nullptr) {
+    FLOE_RETURN_IF_ERROR(StartScanner());  // A blob of fewer bytes than any magic number.
+  }
+  FLOE_ASSIGN_OR_RETURN(std::string windows, scanner_->Finish());
+  if (pipeline_.has_value()) {
+    FLOE_RETURN_IF_ERROR(pipeline_->Finish());
+  }
+  return windows;
 }
 
 Result<void> TarLayerIndexer::OnDecoded(std::span<const std::byte> bytes) {
@@ -231,10 +276,7 @@ Result<void> TarLayerIndexer::CheckDiffId() {
 
 Result<IndexedLayer> TarLayerIndexer::CheckAndBuild() {
   FLOE_RETURN_IF_ERROR(CheckBlob());
-  if (scanner_ == nullptr) {
-    FLOE_RETURN_IF_ERROR(StartScanner());  // A blob of fewer bytes than any magic number.
-  }
-  FLOE_ASSIGN_OR_RETURN(const std::string windows, scanner_->Finish());
+  FLOE_ASSIGN_OR_RETURN(const std::string windows, FinishScanner());
   FLOE_RETURN_IF_ERROR(reader_.Finish());
   FLOE_RETURN_IF_ERROR(CheckDiffId());
 
@@ -242,13 +284,18 @@ Result<IndexedLayer> TarLayerIndexer::CheckAndBuild() {
   blob.digest = source_.digest;
   blob.size_bytes = source_.size_bytes;
   blob.media_type = source_.media_type;
-  FLOE_ASSIGN_OR_RETURN(LayerIndexData data,
-                        builder_.Finish(std::move(blob), {.units = units_, .groups = groups_}));
+  std::vector<Placement> placements;
+  FLOE_ASSIGN_OR_RETURN(
+      LayerIndexData data,
+      entries_.builder().Finish(std::move(blob), {.units = units_, .groups = groups_},
+                                options_.contents != nullptr ? &placements : nullptr));
   std::string kept_windows = KeepWindows(windows, data);
   data.diff_id = archive_digest_;
   data.producer = fmt::format("floe {} tar{}", FLOE_VERSION, Suffix(compression_));
   FLOE_ASSIGN_OR_RETURN(LayerIndex index, LayerIndex::Create(std::move(data)));
-  return IndexedLayer{.index = std::move(index), .windows = std::move(kept_windows)};
+  return IndexedLayer{.index = std::move(index),
+                      .windows = std::move(kept_windows),
+                      .placements = std::move(placements)};
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ class Layout {
   Layout(const LayerTree& tree, std::span<const TarFragment> fragments, const ArchiveMap& archive)
       : tree_(tree), fragments_(fragments), archive_(archive) {}
 
-  Result<LayerIndexData> Run(SourceBlob blob) {
+  Result<LayerIndexData> Run(SourceBlob blob, std::vector<Placement>* placements) {
     FLOE_RETURN_IF_ERROR(PlaceFiles());
     FLOE_RETURN_IF_ERROR(MapExtents());
     DropUnused();
@@ -28,6 +28,9 @@ class Layout {
     blob.group_count = static_cast<uint32_t>(data_.groups.size());
     blob.extent_count = static_cast<uint32_t>(data_.extents.size());
     data_.blobs.push_back(std::move(blob));
+    if (placements != nullptr) {
+      *placements = std::move(placements_);
+    }
     return std::move(data_);
   }
 
@@ -41,9 +44,9 @@ class Layout {
   };
 
   Result<void> PlaceFiles();
-  Result<void> PlaceFile(NodeId id);
+  Result<void> PlaceNode(NodeId id);
   Result<void> MapExtents();
-  Result<void> MapFragment(const TarFragment& fragment, uint64_t device_offset);
+  Result<void> MapRun(const Placement& run);
   void DropUnused();
   Result<void> WriteTree();
   Result<void> WriteChildren(NodeId directory);
@@ -63,6 +66,7 @@ class Layout {
   uint64_t device_size_ = 0;
   std::vector<PlacedFile> files_;  ///< Sorted by node.
   std::vector<Segment> placed_;
+  std::vector<Placement> placements_;  ///< Of every fragment of files_, in their order.
 
   std::vector<uint64_t> group_starts_;  ///< In the archive; ascending.
   std::vector<bool> is_used_;           ///< Of each group.
@@ -78,37 +82,17 @@ Result<void> Layout::PlaceFiles() {
   for (NodeId id = 0; id < tree_.node_count(); ++id) {
     const LayerTree::Node& node = tree_.node(id);
     if (node.links > 0 && S_ISREG(node.inode.mode) && node.fragment_count > 0) {
-      FLOE_RETURN_IF_ERROR(PlaceFile(id));
+      FLOE_RETURN_IF_ERROR(PlaceNode(id));
     }
   }
   return Ok();
 }
 
-//  file     | granule | granule | granule | granule | granu|
-//  data       ====      ==                      ==
-//  segments |   first segment   |         |    second      |
-Result<void> Layout::PlaceFile(NodeId id) {
+Result<void> Layout::PlaceNode(NodeId id) {
   const LayerTree::Node& node = tree_.node(id);
   const auto first_segment = static_cast<uint32_t>(placed_.size());
-  for (const TarFragment& fragment : FragmentsOf(node)) {
-    const uint64_t begin = AlignDown(fragment.file_offset, kHoleGranuleBytes);
-    const uint64_t end = std::min(
-        AlignUp(fragment.file_offset + fragment.length, kHoleGranuleBytes), node.inode.size_bytes);
-    const bool joins = placed_.size() > first_segment &&
-                       placed_.back().file_offset + placed_.back().length >= begin;
-    if (joins) {
-      placed_.back().length = end - placed_.back().file_offset;
-    } else {
-      placed_.push_back({.file_offset = begin, .length = end - begin});
-    }
-  }
-  for (auto segment = placed_.begin() + first_segment; segment != placed_.end(); ++segment) {
-    segment->device_offset = device_size_;
-    device_size_ = AlignUp(device_size_ + segment->length, kBlockBytes);
-    if (device_size_ > kMaxDeviceBytes) {
-      return InvalidArgument("its files take more than {} bytes", kMaxDeviceBytes);
-    }
-  }
+  FLOE_RETURN_IF_ERROR(PlaceFile(FragmentsOf(node), node.inode.size_bytes, device_size_, placed_));
+  PlaceData(FragmentsOf(node), std::span(placed_).subspan(first_segment), placements_);
   files_.push_back({.node = id,
                     .first_segment = first_segment,
                     .segment_count = static_cast<uint32_t>(placed_.size()) - first_segment});
@@ -126,38 +110,30 @@ Result<void> Layout::MapExtents() {
     group_starts_.push_back(unit_start + group.in_unit.offset);
   }
   is_used_.assign(archive_.groups.size(), false);
-  for (const PlacedFile& file : files_) {
-    uint32_t segment = file.first_segment;
-    for (const TarFragment& fragment : FragmentsOf(tree_.node(file.node))) {
-      while (placed_[segment].file_offset + placed_[segment].length <= fragment.file_offset) {
-        ++segment;
-      }
-      FLOE_RETURN_IF_ERROR(MapFragment(
-          fragment,
-          placed_[segment].device_offset + fragment.file_offset - placed_[segment].file_offset));
-    }
+  for (const Placement& run : placements_) {
+    FLOE_RETURN_IF_ERROR(MapRun(run));
   }
   return Ok();
 }
 
 //  archive   | unit                  | unit          |
 //            | group     | group     | group         |
-//  fragment         |======|===========|==|
+//  run              |======|===========|==|
 //  extents          |  1   |     2     | 3|
-Result<void> Layout::MapFragment(const TarFragment& fragment, uint64_t device_offset) {
-  const auto after = std::ranges::upper_bound(group_starts_, fragment.archive_offset);
+Result<void> Layout::MapRun(const Placement& run) {
+  const auto after = std::ranges::upper_bound(group_starts_, run.archive_offset);
   auto group = static_cast<uint32_t>(after - group_starts_.begin());
   uint64_t done = 0;
-  for (group = group == 0 ? 0 : group - 1; done < fragment.length; ++group) {
-    const uint64_t at = fragment.archive_offset + done;
+  for (group = group == 0 ? 0 : group - 1; done < run.length; ++group) {
+    const uint64_t at = run.archive_offset + done;
     if (group == group_starts_.size() || at < group_starts_[group] ||
         at - group_starts_[group] >= archive_.groups[group].in_unit.length) {
       return InvalidArgument("no group holds the content of a file at {}", at);
     }
     const uint64_t in_group = at - group_starts_[group];
     const uint64_t length =
-        std::min(fragment.length - done, archive_.groups[group].in_unit.length - in_group);
-    data_.extents.push_back({.device_offset = device_offset + done,
+        std::min(run.length - done, archive_.groups[group].in_unit.length - in_group);
+    data_.extents.push_back({.device_offset = run.device_offset + done,
                              .length = length,
                              .group = group,
                              .offset_in_group = in_group});
@@ -266,9 +242,52 @@ Result<StringRef> Layout::Intern(const std::string& text) {
 
 }  // namespace
 
+//  file     | granule | granule | granule | granule | granu|
+//  data       ====      ==                      ==
+//  segments |   first segment   |         |    second      |
+Result<void> PlaceFile(std::span<const TarFragment> data, uint64_t size_bytes, uint64_t& device_end,
+                       std::vector<Segment>& segments) {
+  const size_t first = segments.size();
+  for (const TarFragment& run : data) {
+    const uint64_t begin = AlignDown(run.file_offset, kHoleGranuleBytes);
+    const uint64_t end =
+        std::min(AlignUp(run.file_offset + run.length, kHoleGranuleBytes), size_bytes);
+    const bool joins =
+        segments.size() > first && segments.back().file_offset + segments.back().length >= begin;
+    if (joins) {
+      segments.back().length = end - segments.back().file_offset;
+    } else {
+      segments.push_back({.file_offset = begin, .length = end - begin});
+    }
+  }
+  for (Segment& segment : std::span(segments).subspan(first)) {
+    segment.device_offset = device_end;
+    device_end = AlignUp(device_end + segment.length, kBlockBytes);
+    if (device_end > kMaxDeviceBytes) {
+      return InvalidArgument("its files take more than {} bytes", kMaxDeviceBytes);
+    }
+  }
+  return Ok();
+}
+
+void PlaceData(std::span<const TarFragment> data, std::span<const Segment> segments,
+               std::vector<Placement>& placements) {
+  auto segment = segments.begin();
+  for (const TarFragment& run : data) {
+    while (segment->file_offset + segment->length <= run.file_offset) {
+      ++segment;
+    }
+    placements.push_back(
+        {.archive_offset = run.archive_offset,
+         .length = run.length,
+         .device_offset = segment->device_offset + run.file_offset - segment->file_offset});
+  }
+}
+
 Result<LayerIndexData> LayOutLayer(const LayerTree& tree, std::span<const TarFragment> fragments,
-                                   SourceBlob blob, const ArchiveMap& archive) {
-  return Layout(tree, fragments, archive).Run(std::move(blob));
+                                   SourceBlob blob, const ArchiveMap& archive,
+                                   std::vector<Placement>* placements) {
+  return Layout(tree, fragments, archive).Run(std::move(blob), placements);
 }
 
 }  // namespace floe::image

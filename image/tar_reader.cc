@@ -74,9 +74,7 @@ Result<void> TarReader::Step(std::span<const std::byte>& bytes) {
       return data_left_ == 0 ? OnSpecial() : Ok();
     }
     case State::kData:
-      Take(bytes, data_left_);
-      SkipRest();
-      return Ok();
+      return OnData(bytes);
     case State::kPadding:
       Take(bytes, padding_left_);
       SkipRest();
@@ -85,6 +83,13 @@ Result<void> TarReader::Step(std::span<const std::byte>& bytes) {
       break;
   }
   return Ok();
+}
+
+Result<void> TarReader::OnData(std::span<const std::byte>& bytes) {
+  const uint64_t offset = position_;
+  const auto taken = Take(bytes, data_left_);
+  SkipRest();
+  return sink_.OnContent(offset, taken);
 }
 
 std::span<const std::byte> TarReader::Take(std::span<const std::byte>& bytes, uint64_t& left) {

@@ -45,10 +45,16 @@ class TarEntrySink {
  public:
   virtual ~TarEntrySink() = default;
   virtual Result<void> OnEntry(const TarEntry& entry) = 0;
+  /// Bytes of what TarEntry::data of the last entry maps, never empty, in order; valid during the
+  /// call only.
+  virtual Result<void> OnContent(uint64_t /*archive_offset*/,
+                                 std::span<const std::byte> /*bytes*/) {
+    return Ok();
+  }
 };
 
 /// Reads a tar archive from bytes as they come and hands each entry to the sink as soon as its
-/// headers (and sparse map) are complete; file contents are skipped, never kept.
+/// headers (and sparse map) are complete; file contents are passed on or skipped, never kept.
 ///
 /// Formats: v7, ustar, star and GNU headers, GNU long names ('L', 'K'), PAX ('x') with GNU sparse
 /// files 0.0, 0.1 and 1.0. What Go's archive/tar (and so containerd) accepts is accepted, and means
@@ -72,7 +78,7 @@ class TarReader {
     kHeader,     ///< Collects a header block.
     kSpecial,    ///< Collects the content of an 'x', 'g', 'L' or 'K' entry.
     kSparseMap,  ///< Collects blocks of a sparse map in front of the data.
-    kData,       ///< Skips content.
+    kData,       ///< Passes content on.
     kPadding,    ///< Skips what fills the last block; the archive may end in it.
     kEnd,        ///< After two zero blocks; ignores everything.
   };
@@ -84,6 +90,7 @@ class TarReader {
   /// At most `left` bytes off the front; lowers `left`.
   std::span<const std::byte> Take(std::span<const std::byte>& bytes, uint64_t& left);
 
+  Result<void> OnData(std::span<const std::byte>& bytes);
   Result<void> OnBlock();
   Result<void> OnHeader();
   Result<void> OnSpecial();

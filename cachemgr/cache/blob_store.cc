@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cachemgr/cache/copy_absent.h"
 #include "cachemgr/replace_file.h"
 
 namespace floe::cachemgr {
@@ -36,6 +37,8 @@ std::optional<uint64_t> DiskBytes(const fs::path& path) {
 }
 
 }  // namespace
+
+const std::string BlobStore::kHalfMadePrefix = ".half-made-";
 
 bool IsDeviceKey(std::string_view key) {
   return key.size() == kKeyDigits && std::ranges::all_of(key, [](char c) {
@@ -121,6 +124,31 @@ Result<std::shared_ptr<Blob>> BlobStore::Acquire(const DeviceRequest& request) {
   return blob;
 }
 
+Result<std::shared_ptr<Blob>> BlobStore::FindOrOpen(const std::string& key) {
+  std::shared_ptr<Blob> blob = Find(key);
+  return blob != nullptr ? Result<std::shared_ptr<Blob>>(std::move(blob)) : Open(key);
+}
+
+Result<std::shared_ptr<Blob>> BlobStore::Adopt(const std::string& key, const fs::path& made,
+                                               const std::vector<Source>& sources) {
+  const KeyLocks::Holder holder(opening_, key);
+  auto known = FindOrOpen(key);
+  if (known) {
+    FLOE_RETURN_IF_ERROR(CopyAbsent(made / "data", **known));
+  } else {
+    FLOE_RETURN_IF_ERROR(RemoveTree(directory_ / key));  // Of no use to anybody.
+    if (::rename(made.c_str(), (directory_ / key).c_str()) != 0) {
+      return ErrnoError(errno, fmt::format("rename {}", made.native()));
+    }
+    FLOE_RETURN_IF_ERROR(SyncDirectory(directory_));
+    known = Open(key);
+    FLOE_RETURN_IF_ERROR(known);
+  }
+  Touch(key);
+  FLOE_RETURN_IF_ERROR((*known)->AddSources(sources));
+  return known;
+}
+
 std::vector<std::shared_ptr<Blob>> BlobStore::All() {
   std::error_code error;
   for (fs::directory_iterator it(directory_, error), end; !error && it != end;
@@ -185,7 +213,8 @@ void BlobStore::RemoveLeftovers() const {
   std::error_code error;
   for (fs::directory_iterator it(directory_, error), end; !error && it != end;
        it.increment(error)) {
-    if (it->path().filename().native().starts_with(kRemovedPrefix)) {
+    const std::string name = it->path().filename().native();
+    if (name.starts_with(kRemovedPrefix) || name.starts_with(kHalfMadePrefix)) {
       (void)RemoveTree(it->path());
     }
   }

@@ -50,13 +50,22 @@ class BlobStore {
   /// The blob of a request, registered if it was not known. InvalidArgument: the BlobMap is none,
   /// or not the one its key names; the windows are not those of the BlobMap.
   Result<std::shared_ptr<Blob>> Acquire(const DeviceRequest& request);
+  /// A complete blob that was made beside the others: `made`, in the store's directory, has all its
+  /// files, synced. It gets its name, durably, unless the key is known already: then what the
+  /// registered blob lacks is copied to it, but for one whose bytes a channel keeps
+  /// (BlobCache::UseCacheFile), and `made` stays where it is.
+  Result<std::shared_ptr<Blob>> Adopt(const std::string& key, const std::filesystem::path& made,
+                                      const std::vector<Source>& sources);
+  /// Of directories in which blobs are made; not those of registered blobs.
+  static const std::string kHalfMadePrefix;
+
   /// Every blob in the directory; those that cannot be opened are logged and left out.
   std::vector<std::shared_ptr<Blob>> All();
   /// Every blob in the directory, none of them opened.
   [[nodiscard]] std::vector<StoredBlob> Stored() const;
   /// False, and it stays: somebody has it (a mount, a fill).
   Result<bool> Remove(const std::string& key);
-  /// What processes that died left half-removed. At the start.
+  /// What processes that died left half-made or half-removed. At the start.
   void RemoveLeftovers() const;
   /// It was used just now: mounted, or unmounted.
   void Touch(const std::string& key) const;
@@ -66,6 +75,8 @@ class BlobStore {
  private:
   Result<std::shared_ptr<Blob>> Open(const std::string& key);
   Result<void> StoreMap(const DeviceRequest& request) const;
+  /// Known to this process, or from before a restart.
+  Result<std::shared_ptr<Blob>> FindOrOpen(const std::string& key);
   [[nodiscard]] std::shared_ptr<Blob> Find(const std::string& key) const;
 
   const std::filesystem::path directory_;

@@ -21,7 +21,10 @@ struct Counters {
   std::atomic<uint64_t> reads_filled = 0;  ///< Started at least one flight.
   std::atomic<uint64_t> reads_failed = 0;
   std::atomic<uint64_t> reads_inflight = 0;
-  std::atomic<uint64_t> fetched_bytes = 0;     ///< From registries, windows included.
+  std::atomic<uint64_t> fetched_bytes = 0;    ///< From registries, windows included.
+  std::atomic<uint64_t> layers_streamed = 0;  ///< Brought into the cache as a whole.
+  std::atomic<uint64_t> streamed_bytes = 0;   ///< Compressed bytes of those that were written.
+  std::atomic<uint64_t> streams_failed = 0;
   std::array<FaultCount, kFaultKinds> faults;  ///< By FaultKind.
   std::atomic<uint64_t> integrity_errors = 0;  ///< The faults that are no network errors.
 };

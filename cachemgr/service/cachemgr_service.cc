@@ -3,9 +3,27 @@
 #include <utility>
 
 #include "cachemgr/service/grpc_status.h"
+#include "cachemgr/service/stream_replies.h"
 
 namespace floe::cachemgr {
 namespace {
+
+Source FromMessage(const v1::Source& message) {
+  return {.repository = {.registry = message.registry(), .path = message.repository()},
+          .plain_http = message.plain_http()};
+}
+
+Result<StreamRequest> FromMessage(const v1::StreamLayerRequest& message) {
+  StreamRequest request{.size_bytes = message.size_bytes(), .media_type = message.media_type()};
+  FLOE_ASSIGN_OR_RETURN(request.digest, Digest::Parse(message.digest()));
+  if (!message.diff_id().empty()) {
+    FLOE_ASSIGN_OR_RETURN(request.diff_id, Digest::Parse(message.diff_id()));
+  }
+  for (const v1::Source& source : message.sources()) {
+    request.sources.push_back(FromMessage(source));
+  }
+  return request;
+}
 
 Result<MountRequest> FromMessage(const v1::MountRequest& message) {
   MountRequest request;
@@ -17,9 +35,7 @@ Result<MountRequest> FromMessage(const v1::MountRequest& message) {
     DeviceRequest device{
         .key = from.key(), .blob_map = from.blob_map_path(), .windows = from.windows_path()};
     for (const v1::Source& source : from.sources()) {
-      device.sources.push_back(
-          {.repository = {.registry = source.registry(), .path = source.repository()},
-           .plain_http = source.plain_http()});
+      device.sources.push_back(FromMessage(source));
     }
     request.devices.push_back(std::move(device));
   }
@@ -68,6 +84,9 @@ void ToMessage(const Counters& counters, v1::Counters& message) {
   message.set_reads_inflight(counters.reads_inflight);
   message.set_fetched_bytes(counters.fetched_bytes);
   message.set_integrity_errors(counters.integrity_errors);
+  message.set_layers_streamed(counters.layers_streamed);
+  message.set_streamed_bytes(counters.streamed_bytes);
+  message.set_streams_failed(counters.streams_failed);
   for (size_t i = 0; i < kFaultKinds; ++i) {
     const FaultCount& count = counters.faults.at(i);
     if (count.all == 0) {
@@ -103,6 +122,18 @@ grpc::Status CachemgrService::Unmount(grpc::ServerContext* /*context*/,
                                       const v1::UnmountRequest* request,
                                       v1::UnmountReply* /*reply*/) {
   return ToGrpcStatus(manager_.Unmount(request->id(), request->detach()));
+}
+
+grpc::Status CachemgrService::StreamLayer(grpc::ServerContext* context,
+                                          const v1::StreamLayerRequest* request,
+                                          grpc::ServerWriter<v1::StreamLayerReply>* writer) {
+  const auto parsed = FromMessage(*request);
+  if (!parsed) {
+    return ToGrpcStatus(parsed.error());
+  }
+  StreamReplies replies(*context, *writer);
+  const auto layer = manager_.StreamLayer(*parsed, replies.control());
+  return ToGrpcStatus(layer ? replies.Send(**layer) : Result<void>(layer.error()));
 }
 
 grpc::Status CachemgrService::Status(grpc::ServerContext* /*context*/,

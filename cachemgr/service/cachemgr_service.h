@@ -15,6 +15,8 @@ class CachemgrService final : public v1::CacheManager::Service {
                      v1::MountReply* reply) override;
   grpc::Status Unmount(grpc::ServerContext* context, const v1::UnmountRequest* request,
                        v1::UnmountReply* reply) override;
+  grpc::Status StreamLayer(grpc::ServerContext* context, const v1::StreamLayerRequest* request,
+                           grpc::ServerWriter<v1::StreamLayerReply>* writer) override;
   grpc::Status Status(grpc::ServerContext* context, const v1::StatusRequest* request,
                       v1::StatusReply* reply) override;
   grpc::Status Probe(grpc::ServerContext* context, const v1::ProbeRequest* request,

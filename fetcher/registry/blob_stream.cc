@@ -1,6 +1,7 @@
 #include "fetcher/registry/blob_stream.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "base/log.h"
@@ -10,6 +11,8 @@ namespace floe::fetcher {
 namespace {
 
 constexpr int kOk = 200;
+// So often a sink that gets nothing may say that it does not want to wait any more.
+constexpr std::chrono::seconds kHeartbeat{1};
 
 }  // namespace
 
@@ -96,15 +99,18 @@ Result<void> BlobStream::Drain(Queue& queue, const CallHandle& call,
     bool resume = false;
     {
       MutexLock lock(queue.mutex);
-      while (queue.chunks.empty() && !queue.ended) {
-        queue.changed.Wait(queue.mutex);
+      const auto heartbeat = std::chrono::steady_clock::now() + kHeartbeat;
+      while (queue.chunks.empty() && !queue.ended &&
+             queue.changed.WaitUntil(queue.mutex, heartbeat)) {
       }
-      if (queue.chunks.empty()) {
+      if (queue.chunks.empty() && queue.ended) {
         return queue.result;
       }
-      chunk = std::move(queue.chunks.front());
-      queue.chunks.pop_front();
-      queue.queued_bytes -= chunk.size();
+      if (!queue.chunks.empty()) {
+        chunk = std::move(queue.chunks.front());
+        queue.chunks.pop_front();
+        queue.queued_bytes -= chunk.size();
+      }
       resume = queue.queued_bytes <= kLowBytes && std::exchange(queue.paused, false);
     }
     if (resume) {

@@ -1,0 +1,56 @@
+#include "cachemgr/stream/layer_pass.h"
+
+#include <utility>
+
+#include "image/blob_map.h"
+#include "image/index_codec.h"
+
+namespace floe::cachemgr {
+
+Result<std::unique_ptr<LayerPass>> LayerPass::Start(const StreamRequest& request, Options options) {
+  std::unique_ptr<LayerPass> pass(new LayerPass(request, std::move(options)));
+  FLOE_RETURN_IF_ERROR(pass->Open());
+  return pass;
+}
+
+Result<void> LayerPass::Open() {
+  if (options_.writes) {
+    FLOE_ASSIGN_OR_RETURN(blob_, HalfMadeBlob::Create(options_.blobs));
+    writer_.emplace(blob_->data_fd(), options_.make_room);
+  }
+  image::IndexerOptions indexing;
+  indexing.contents = writer_.has_value() ? &*writer_ : nullptr;
+  indexing.pipelined = true;
+  FLOE_ASSIGN_OR_RETURN(
+      indexer_,
+      image::LayerIndexer::Create(
+          {request_.digest, request_.size_bytes, request_.media_type, request_.diff_id}, indexing));
+  return Ok();
+}
+
+Result<void> LayerPass::Feed(std::span<const std::byte> bytes) {
+  bytes_done_ += bytes.size();
+  return indexer_->Feed(bytes);
+}
+
+Result<LayerPass::Finished> LayerPass::Finish() {
+  FLOE_ASSIGN_OR_RETURN(image::IndexedLayer indexed, indexer_->Finish());
+  indexer_.reset();
+  Finished finished;
+  const uint64_t device_bytes = indexed.index.data().blobs.front().device_size_bytes;
+  if (device_bytes > 0) {
+    const std::string map = image::EncodeBlobMap(indexed.index, 0);
+    finished.layer.device_key = image::DeviceKey(map);
+    if (writer_.has_value()) {
+      FLOE_RETURN_IF_ERROR(writer_->Finish(indexed.placements, device_bytes));
+      FLOE_RETURN_IF_ERROR(blob_->Seal(map, finished.layer.device_key, options_.boot_id,
+                                       request_.sources, options_.make_room));
+      finished.blob = std::move(blob_);
+    }
+  }
+  FLOE_ASSIGN_OR_RETURN(finished.layer.tree, image::EncodeLayerIndex(indexed.index));
+  finished.layer.windows = std::move(indexed.windows);
+  return finished;
+}
+
+}  // namespace floe::cachemgr
