@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <future>
 #include <iterator>
 #include <map>
@@ -20,6 +21,7 @@
 #include "prepare/own_formats.h"
 #include "prepare/parallel.h"
 #include "prepare/resolve_steps.h"
+#include "prepare/soci_image.h"
 
 namespace floe::prepare {
 namespace {
@@ -96,9 +98,11 @@ class Finder {
   void TryArtifact(const FloeIndexCandidate& candidate);
   void TakeFromArtifact(const FloeIndexCandidate& candidate, const std::vector<size_t>& pending,
                         std::vector<LayerWithIndex> read);
+  void ReadPending(const std::function<void(size_t number)>& read);
   void ReadOwnFormats();
-  void ReadOwnFormat(size_t number);
+  void ReadFormat(size_t number, const OwnFormat& format);
   void ReadReferrers();
+  void ReadSociReferrers();
   void RefuseReferrers(bool there_are_some);
   Result<std::vector<LayerWithIndex>> Conclude();
   [[nodiscard]] Result<void> MayStream(const std::vector<size_t>& pending) const;
@@ -271,44 +275,52 @@ void Finder::TakeFromArtifact(const FloeIndexCandidate& candidate,
   }
 }
 
-void Finder::ReadOwnFormats() {
+// Failures are notes of their layers, so the work itself never fails.
+void Finder::ReadPending(const std::function<void(size_t number)>& read) {
   const std::vector<size_t> pending = Pending();
-  // Failures are notes of their layers, so the work itself never fails.
   (void)ForEachParallel(pending.size(), kParallelReaders,
                         [&](size_t i, const std::atomic<bool>& /*failed*/) -> Result<void> {
-                          ReadOwnFormat(pending[i]);
+                          read(pending[i]);
                           return Ok();
                         });
 }
 
+void Finder::ReadOwnFormats() {
+  ReadPending([this](size_t number) {
+    for (const OwnFormat& format : own_formats_.Of(PositionOf(number))) {
+      if (layers_[number].index == nullptr) {
+        ReadFormat(number, format);
+      }
+    }
+  });
+}
+
 // Of one thread for each layer.
-void Finder::ReadOwnFormat(size_t number) {
+void Finder::ReadFormat(size_t number, const OwnFormat& format) {
   const LayerContext context{.client = client_,
                              .image = image_,
                              .position = PositionOf(number),
                              .deadline = deadline_,
                              .allow_unverified = options_.allow_unverified};
   const image::Descriptor& layer = context.layer();
-  for (const OwnFormat& format : own_formats_.Of(context.position)) {
-    auto read = format.read(context);
-    if (read && !Accepts(options_.trust, read->origin)) {
-      read = PermissionDenied("index.trust refuses it");
-    }
-    auto kept = read ? KeepRead(store_, format.scope, format.reader, layers_[number].why_not, layer,
-                                std::move(read).value())
-                     : Result<LayerWithIndex>(std::move(read).error());
-    if (kept) {
-      layers_[number] = std::move(kept).value();
-      return;
-    }
-    LogWarning("layer not read image={} layer={} reader={} reason=\"{}\"",
-               image_.reference.ToString(), layer.digest.ToString(), format.reader,
-               kept.error().message);
-    Note(number, fmt::format("{}: {}", format.reader, kept.error().message));
-    const MutexLock lock(mutex_);
-    Refuse(WithContext(kept.error(),
-                       fmt::format("layer {}: {}", layer.digest.ToString(), format.reader)));
+  auto read = format.read(context);
+  if (read && !Accepts(options_.trust, read->origin)) {
+    read = PermissionDenied("index.trust refuses it");
   }
+  auto kept = read ? KeepRead(store_, format.scope, format.reader, layers_[number].why_not, layer,
+                              std::move(read).value())
+                   : Result<LayerWithIndex>(std::move(read).error());
+  if (kept) {
+    layers_[number] = std::move(kept).value();
+    return;
+  }
+  LogWarning("layer not read image={} layer={} reader={} reason=\"{}\"",
+             image_.reference.ToString(), layer.digest.ToString(), format.reader,
+             kept.error().message);
+  Note(number, fmt::format("{}: {}", format.reader, kept.error().message));
+  const MutexLock lock(mutex_);
+  Refuse(WithContext(kept.error(),
+                     fmt::format("layer {}: {}", layer.digest.ToString(), format.reader)));
 }
 
 void Finder::ReadReferrers() {
@@ -332,6 +344,37 @@ void Finder::ReadReferrers() {
       return;
     }
     TryArtifact({{referrer.digest, referrer.size_bytes}, scope});
+  }
+  if (!Pending().empty()) {
+    ReadSociReferrers();
+  }
+}
+
+void Finder::ReadSociReferrers() {
+  auto referrers =
+      ListSociV1Indexes(client_, image_.reference.repository, image_.manifest_digest, deadline_);
+  if (!referrers) {
+    Refuse(std::move(referrers).error());
+    return;
+  }
+  for (const fetcher::ReferrerDescriptor& referrer : *referrers) {
+    if (Pending().empty()) {
+      return;
+    }
+    auto index = FetchSociIndex(client_, image_.reference.repository, referrer.digest,
+                                referrer.size_bytes, image_, deadline_);
+    if (!index) {
+      LogWarning("index refused image={} index={} reason=\"{}\"", image_.reference.ToString(),
+                 referrer.digest.ToString(), index.error().message);
+      Refuse(std::move(index).error());
+      continue;
+    }
+    const OwnFormat format = {
+        kSociReader, IndexStore::ForeignScope(image_.reference.repository, kSociReader),
+        [&](const LayerContext& context) {
+          return ReadSociLayer(context, *index, image::IndexOrigin::kRepository);
+        }};
+    ReadPending([&](size_t number) { ReadFormat(number, format); });
   }
 }
 

@@ -93,6 +93,9 @@ Result<LayerWithIndex> KeepRead(const IndexStore& store, const std::string& scop
   const bool has_windows = std::ranges::any_of(
       read.windows, [](const std::string& windows) { return !windows.empty(); });
   auto kept = [&]() -> Result<void> {
+    if (scope == kEmptyScope) {
+      return Ok();
+    }
     FLOE_ASSIGN_OR_RETURN(StoredTree tree, ToStore(store, read));
     tree.reader = reader;
     tree.why_not = why_not;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,8 +31,11 @@ class OwnFormats {
   [[nodiscard]] bool is_indivisible() const;
 
  private:
+  class BoundSociIndex;
+
   const ResolvedImage& image_;
   const bool allow_unverified_;
+  std::shared_ptr<BoundSociIndex> soci_;  ///< Null: the manifest names none.
 };
 
 }  // namespace floe::prepare
