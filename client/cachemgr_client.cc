@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/grpc_channel.h"
+#include "client/stream_layer.h"
 #include "floe/cachemgr/v1/cachemgr.grpc.pb.h"
 
 namespace floe::client {
@@ -60,6 +61,11 @@ class GrpcCachemgrClient final : public CachemgrClient {
                                const std::string& target, bool plain_http) override {
     return Call<v1::MountReply>(&v1::CacheManager::Stub::Mount,
                                 MakeMountRequest(id, plan, target, plain_http), kMountTimeout);
+  }
+
+  Result<StreamedLayer> StreamLayer(const StreamLayerCall& call, const StreamProgress& progress,
+                                    const std::atomic<bool>* cancel) override {
+    return StreamLayerOver(*stub_, peer_, call, progress, cancel);
   }
 
   Result<void> Unmount(const std::string& id, bool detach) override {

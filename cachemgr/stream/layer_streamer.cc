@@ -45,15 +45,22 @@ Result<std::shared_ptr<const StreamedLayer>> LayerStreamer::Stream(const StreamR
     ++counters_.layers_streamed;
   } else {
     outcome = std::move(layer).error();
-    ++counters_.streams_failed;
-    if (outcome.error().fault != FaultKind::kNone) {
-      Report(request, request.sources.back(), outcome.error(), /*retried=*/false);
-    }
-    LogWarning("layer not streamed digest={} reason=\"{}\"", request.digest.ToString(),
-               outcome.error().message);
+    CountFailure(request, outcome.error());
   }
   taken.turn->SetOutcome(outcome);
   return outcome;
+}
+
+void LayerStreamer::CountFailure(const StreamRequest& request, const Error& error) {
+  if (error.code == ErrorCode::kCancelled) {
+    return;
+  }
+  ++counters_.streams_failed;
+  if (error.fault != FaultKind::kNone) {
+    Report(request, request.sources.back(), error, /*retried=*/false);
+  }
+  LogWarning("layer not streamed digest={} reason=\"{}\"", request.digest.ToString(),
+             error.message);
 }
 
 Result<StreamedLayer> LayerStreamer::Run(const StreamRequest& request,

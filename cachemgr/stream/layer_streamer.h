@@ -64,6 +64,7 @@ class LayerStreamer {
                             const StreamControl& control, LayerPass& pass, Result<void>& taken);
   Result<void> Adopt(const StreamRequest& request, const LayerPass::Finished& finished);
   [[nodiscard]] bool HasComplete(const Digest& blob_digest, const std::string& key);
+  void CountFailure(const StreamRequest& request, const Error& error);
   void Report(const StreamRequest& request, const Source& source, const Error& error, bool retried);
 
   const Options options_;

@@ -23,6 +23,11 @@ class FakeClient final : public client::CachemgrClient {
     calls_.push_back({id, target, plain_http});
     return cachemgr::v1::MountReply();
   }
+  Result<client::StreamedLayer> StreamLayer(const client::StreamLayerCall&,
+                                            const client::StreamProgress&,
+                                            const std::atomic<bool>*) override {
+    return Unimplemented("fake");
+  }
   Result<void> Unmount(const std::string&, bool detach) override {
     return detach ? Result<void>(Internal("never by force")) : Ok();
   }
