@@ -77,7 +77,8 @@ Result<ZtocCheckpoints> ReadCheckpoints(const fbs::CompressionInfo& info, Ztoc& 
       return ParseGzipCheckpoints(bytes, ztoc.blob_bytes, ztoc.archive_bytes);
     case kUncompressed:
       ztoc.algorithm = ZtocAlgorithm::kUncompressed;
-      return ParseTarCheckpoints(bytes, ztoc.blob_bytes, ztoc.archive_bytes);
+      return ParseTarCheckpoints(bytes, ztoc.blob_bytes, ztoc.archive_bytes,
+                                 SizeOf(info.span_digests()));
     default:
       return Unimplemented("a ztoc with compression algorithm {}", info.compression_algorithm());
   }

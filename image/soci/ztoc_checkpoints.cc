@@ -12,7 +12,6 @@ namespace {
 
 constexpr size_t kHeadBytes = 4 + 8;
 constexpr size_t kRecordBytes = 8 + 8 + 1 + kInflateWindowBytes;
-constexpr uint64_t kMaxTarSpans = 1U << 20U;
 
 struct Checkpoint {
   uint64_t in = 0;   ///< Of the blob: the first byte that belongs to nobody before it.
@@ -90,14 +89,14 @@ ZtocSpan SpanBetween(const Checkpoint& begin, const Checkpoint& end) {
           .window = begin.window};
 }
 
-Result<uint64_t> CountTarSpans(uint64_t archive_bytes, int64_t span_bytes) {
+Result<uint64_t> CountTarSpans(uint64_t archive_bytes, int64_t span_bytes, uint64_t max_spans) {
   if (span_bytes <= 0) {
     return DataLoss("spans of {} bytes", span_bytes);
   }
   const auto step = static_cast<uint64_t>(span_bytes);
   const uint64_t count = archive_bytes / step + (archive_bytes % step != 0 ? 1 : 0);
-  if (count > kMaxTarSpans) {
-    return DataLoss("{} spans of {} bytes", count, span_bytes);
+  if (count > max_spans) {
+    return DataLoss("{} spans of {} bytes, but {} digests", count, span_bytes, max_spans);
   }
   return count;
 }
@@ -120,7 +119,7 @@ Result<ZtocCheckpoints> ParseGzipCheckpoints(std::string_view bytes, uint64_t bl
 }
 
 Result<ZtocCheckpoints> ParseTarCheckpoints(std::string_view bytes, uint64_t blob_bytes,
-                                            uint64_t archive_bytes) {
+                                            uint64_t archive_bytes, uint64_t max_spans) {
   const std::string aligned(bytes);
   flatbuffers::Verifier::Options options;
   options.max_depth = 1;
@@ -136,7 +135,8 @@ Result<ZtocCheckpoints> ParseTarCheckpoints(std::string_view bytes, uint64_t blo
     return DataLoss("an archive of {} bytes, not compressed, has {} bytes, or {}", archive_bytes,
                     blob_bytes, info->size());
   }
-  FLOE_ASSIGN_OR_RETURN(const uint64_t count, CountTarSpans(archive_bytes, info->span_size()));
+  FLOE_ASSIGN_OR_RETURN(const uint64_t count,
+                        CountTarSpans(archive_bytes, info->span_size(), max_spans));
   ZtocCheckpoints result;
   const auto step = static_cast<uint64_t>(info->span_size());
   for (uint64_t i = 0; i < count; ++i) {

@@ -22,8 +22,8 @@ struct ZtocCheckpoints {
 /// for each checkpoint: in (int64), out (int64), bits (uint8), window (32768 bytes).
 Result<ZtocCheckpoints> ParseGzipCheckpoints(std::string_view bytes, uint64_t blob_bytes,
                                              uint64_t archive_bytes);
-/// A FlatBuffer "TarZinfo", of a layer that is not compressed.
+/// A FlatBuffer "TarZinfo", of a layer that is not compressed: equal cuts, at most `max_spans`.
 Result<ZtocCheckpoints> ParseTarCheckpoints(std::string_view bytes, uint64_t blob_bytes,
-                                            uint64_t archive_bytes);
+                                            uint64_t archive_bytes, uint64_t max_spans);
 
 }  // namespace floe::image
