@@ -1,0 +1,15 @@
+#pragma once
+
+#include "image/layer_index.h"
+#include "image/rafs/tree_reader.h"
+
+namespace floe::image::rafs {
+
+/// The units of what the bootstrap's prefetch table lists, each once and in the order of the list:
+/// of files, and of all files below directories. When it lists the root, all units of all blobs.
+/// What it lists beyond that (inodes that a merge dropped) is passed over: it is a hint.
+/// `data` is otherwise complete.
+void AddPrefetch(Bytes bootstrap, const Superblock& superblock, const TreeReader& tree,
+                 LayerIndexData& data);
+
+}  // namespace floe::image::rafs
