@@ -190,7 +190,8 @@ Result<image::IndexedLayer> Indexer::CheckAndBuild() {
   }
   FLOE_ASSIGN_OR_RETURN(const Digest diff_id, CheckDiffId(source_.digest));
   FLOE_ASSIGN_OR_RETURN(const NativeTree tree,
-                        ReadNativeTree(spool_, {.max_file_bytes = options_.max_decoded_bytes}));
+                        ReadNativeTree(spool_, {.max_file_bytes = options_.max_decoded_bytes,
+                                                .max_ratio = options_.max_ratio}));
   image::SourceBlob blob;
   blob.digest = source_.digest;
   blob.size_bytes = source_.size_bytes;

@@ -49,8 +49,8 @@ Result<uint8_t> ApplyOverlayXattr(std::string_view name, std::string_view value)
 
 class TreeReader {
  public:
-  TreeReader(const NativeReader& reader, const NativeTreeLimits& limits)
-      : reader_(reader), limits_(limits) {}
+  TreeReader(const NativeReader& reader, uint64_t image_bytes, const NativeTreeLimits& limits)
+      : reader_(reader), image_bytes_(image_bytes), limits_(limits) {}
 
   Result<NativeTree> Run();
 
@@ -91,6 +91,7 @@ class TreeReader {
   Result<void> AddLeaf(size_t number, NativeDirent dirent, const NativeInode& inode);
   Result<void> AddName(size_t number, std::string name, size_t leaf);
   Result<void> ReadData(const NativeInode& inode, Leaf& leaf);
+  [[nodiscard]] Result<void> CheckFileBytes() const;
   Result<void> FillNode(const NativeInode& inode, LayerTree::Node& node);
   Result<void> Claim(const NativeInode& inode);
   Result<void> CreateLeaves();
@@ -101,6 +102,7 @@ class TreeReader {
   }
 
   const NativeReader& reader_;
+  const uint64_t image_bytes_;
   const NativeTreeLimits limits_;
   NativeTree result_;
   ClaimedRanges claimed_;
@@ -257,13 +259,21 @@ Result<void> TreeReader::ReadData(const NativeInode& inode, Leaf& leaf) {
   FLOE_RETURN_IF_ERROR(reader_.AppendPieces(inode, limits_.max_pieces, fragments));
   for (size_t i = first; i < fragments.size(); ++i) {
     file_bytes_ += fragments[i].length;  // Each is at most the image's size: no overflow.
-    if (file_bytes_ > limits_.max_file_bytes) {
-      return InvalidArgument("files of more than {} bytes", limits_.max_file_bytes);
-    }
+    FLOE_RETURN_IF_ERROR(CheckFileBytes());
   }
   leaf.data_offset = first == fragments.size() ? 0 : fragments[first].archive_offset;
   leaf.node.first_fragment = static_cast<uint32_t>(first);
   leaf.node.fragment_count = static_cast<uint32_t>(fragments.size() - first);
+  return Ok();
+}
+
+Result<void> TreeReader::CheckFileBytes() const {
+  if (file_bytes_ > limits_.max_file_bytes) {
+    return InvalidArgument("files of more than {} bytes", limits_.max_file_bytes);
+  }
+  if (file_bytes_ > limits_.ratio_free_bytes && file_bytes_ / limits_.max_ratio > image_bytes_) {
+    return InvalidArgument("files of more than {} times the image", limits_.max_ratio);
+  }
   return Ok();
 }
 
@@ -342,7 +352,7 @@ std::string TreeReader::PathOf(size_t directory, std::string_view name) const {
 
 Result<NativeTree> ReadNativeTree(ImageBytes& image, const NativeTreeLimits& limits) {
   FLOE_ASSIGN_OR_RETURN(const NativeReader reader, NativeReader::Open(image));
-  return TreeReader(reader, limits).Run();
+  return TreeReader(reader, image.size_bytes(), limits).Run();
 }
 
 }  // namespace floe::erofs

@@ -11,9 +11,12 @@
 
 namespace floe::erofs {
 
-/// What an image may make a reader keep: its metadata can name the same bytes many times.
+/// What an image may make a reader keep, and a node store: its metadata can name the same bytes
+/// many times.
 struct NativeTreeLimits {
-  uint64_t max_file_bytes = 1ULL << 40U;     ///< Of all regular files together, without holes.
+  uint64_t max_file_bytes = 1ULL << 40U;     ///< Of all regular files together, without holes ...
+  uint64_t max_ratio = 1200;                 ///< ... or so many times the image, once they are
+  uint64_t ratio_free_bytes = 1ULL << 30U;   ///< more than this.
   size_t max_pieces = 32U << 20U;            ///< Runs of bytes that they are made of.
   uint64_t max_xattr_bytes = 256ULL << 20U;  ///< Names and values of all inodes together.
 };
