@@ -214,6 +214,13 @@ bool IsManifestMediaType(std::string_view media_type) {
 bool IsTarLayerMediaType(std::string_view media_type) {
   return IsOneOf(kTarLayerTypes, media_type);
 }
+bool IsErofsLayerMediaType(std::string_view media_type) {
+  const size_t suffix = std::min(media_type.find('+'), media_type.size());
+  const bool is_wrapped_or_raw =
+      suffix == media_type.size() || media_type.substr(suffix) == "+zstd";
+  return (media_type.starts_with("application/vnd.erofs.layer") && is_wrapped_or_raw) ||
+         media_type.ends_with(".erofs");
+}
 
 Result<ImageManifest> ParseImageManifest(std::string_view text) {
   FLOE_ASSIGN_OR_RETURN(const json document, ParseDocument(text, "manifest"));

@@ -29,6 +29,9 @@ constexpr std::array<Synonym, 8> kSynonyms = {{{"x86_64", "amd64", ""},
                                                {"armel", "arm", "v6"},
                                                {"armv7l", "arm", "v7"}}};
 
+// Of `os.features`: what an image may ask for.
+constexpr std::array<std::string_view, 1> kSupportedFeatures = {"erofs"};
+
 constexpr unsigned kDefaultArmVariant = 7;
 constexpr unsigned kDefaultArm64Variant = 8;
 constexpr unsigned kDefaultAmd64Variant = 1;
@@ -110,12 +113,38 @@ unsigned VariantDistance(const Platform& wanted, const Platform& offered) {
   return have <= want ? want - have : kNoMatch;
 }
 
-unsigned Distance(const Platform& wanted, const Platform& offered) {
+template <typename List>
+bool Contains(const List& list, std::string_view text) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+// How far `offered` is from `wanted`, nearest first: by variant, then by the wanted features that
+// it lacks, then by those that nobody asked for.
+struct Distance {
+  unsigned variant = kNoMatch;
+  size_t missing_features = 0;
+  size_t other_features = 0;
+
+  auto operator<=>(const Distance&) const = default;
+};
+
+Distance DistanceOf(const Platform& wanted, const Platform& offered) {
   const Platform have = Normalised(offered);
-  if (have.os != wanted.os || have.architecture != wanted.architecture) {
-    return kNoMatch;
+  const auto& features = have.os_features;
+  if (have.os != wanted.os || have.architecture != wanted.architecture ||
+      !std::all_of(features.begin(), features.end(), [](const std::string& feature) {
+        return Contains(kSupportedFeatures, feature);
+      })) {
+    return {};
   }
-  return VariantDistance(wanted, have);
+  Distance distance{.variant = VariantDistance(wanted, have)};
+  for (const std::string& feature : wanted.os_features) {
+    distance.missing_features += Contains(features, feature) ? 0 : 1;
+  }
+  for (const std::string& feature : features) {
+    distance.other_features += Contains(wanted.os_features, feature) ? 0 : 1;
+  }
+  return distance;
 }
 
 bool IsPart(std::string_view part) {
@@ -124,14 +153,25 @@ bool IsPart(std::string_view part) {
   });
 }
 
-std::vector<std::string> SplitAtSlash(std::string_view text) {
+std::vector<std::string> SplitAt(char separator, std::string_view text) {
   std::vector<std::string> parts;
   for (size_t at = 0; at <= text.size();) {
-    const size_t end = std::min(text.find('/', at), text.size());
+    const size_t end = std::min(text.find(separator, at), text.size());
     parts.emplace_back(text.substr(at, end - at));
     at = end + 1;
   }
   return parts;
+}
+
+// Takes "(+a+b)" off the end of an os; empty when there is none.
+std::vector<std::string> TakeFeatures(std::string& os) {
+  const size_t open = os.find("(+");
+  if (open == std::string::npos || !os.ends_with(')')) {
+    return {};
+  }
+  const std::string list = os.substr(open + 2, os.size() - open - 3);
+  os.resize(open);
+  return SplitAt('+', list);
 }
 
 std::string WhatThereIs(const ImageIndex& index) {
@@ -164,28 +204,36 @@ Platform Platform::Host() {
 }
 
 Result<Platform> Platform::Parse(std::string_view text) {
-  const std::vector<std::string> parts = SplitAtSlash(text);
-  if (parts.size() < 2 || parts.size() > 3 || !std::all_of(parts.begin(), parts.end(), IsPart)) {
+  std::vector<std::string> parts = SplitAt('/', text);
+  std::vector<std::string> features = TakeFeatures(parts[0]);
+  if (parts.size() < 2 || parts.size() > 3 || !std::all_of(parts.begin(), parts.end(), IsPart) ||
+      !std::all_of(features.begin(), features.end(), IsPart)) {
     return InvalidArgument("platform {}: expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT",
                            Quote(text));
   }
   Platform platform;
   platform.os = parts[0];
+  platform.os_features = std::move(features);
   platform.architecture = parts[1];
   platform.variant = parts.size() == 3 ? parts[2] : "";
   return Normalised(platform);
 }
 
 std::string Platform::ToString() const {
-  return variant.empty() ? fmt::format("{}/{}", os, architecture)
-                         : fmt::format("{}/{}/{}", os, architecture, variant);
+  std::string text = os;
+  for (const std::string& feature : os_features) {
+    text += (text == os ? "(+" : "+") + feature;
+  }
+  text += os_features.empty() ? "/" : ")/";
+  text += architecture;
+  return variant.empty() ? text : text + "/" + variant;
 }
 
 Result<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& wanted) {
   const Platform normalised = Normalised(wanted);
   const Descriptor* best = nullptr;
   const Descriptor* unnamed = nullptr;
-  unsigned best_distance = kNoMatch;
+  Distance best_distance;
   for (const Descriptor& entry : index.manifests) {
     if (!entry.artifact_type.empty()) {
       continue;
@@ -194,8 +242,8 @@ Result<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& wante
       unnamed = unnamed == nullptr ? &entry : unnamed;
       continue;
     }
-    const unsigned distance = Distance(normalised, *entry.platform);
-    if (distance < best_distance) {
+    const Distance distance = DistanceOf(normalised, *entry.platform);
+    if (distance.variant != kNoMatch && distance < best_distance) {
       best = &entry;
       best_distance = distance;
     }

@@ -9,6 +9,7 @@
 #include "image/index_codec.h"
 #include "prepare/index_artifact.h"
 #include "prepare/index_store.h"
+#include "prepare/layer_indexers.h"
 #include "prepare/parallel.h"
 
 namespace floe::prepare {
@@ -37,15 +38,14 @@ std::vector<size_t> DistinctLayers(const ResolvedImage& image) {
 }
 
 Result<LayerObjects> IndexOneLayer(fetcher::RegistryClient& client, const ResolvedImage& image,
-                                   size_t position, const image::IndexerOptions& options,
+                                   size_t position, const PublishOptions& options,
                                    const ProgressFn& progress, const std::atomic<bool>& failed,
                                    Deadline deadline) {
   const image::Descriptor& layer = image.manifest.layers[position];
-  FLOE_ASSIGN_OR_RETURN(
-      std::unique_ptr<image::LayerIndexer> indexer,
-      image::LayerIndexer::Create(
-          {layer.digest, layer.size_bytes, layer.media_type, image.config.diff_ids[position]},
-          options));
+  FLOE_ASSIGN_OR_RETURN(std::unique_ptr<image::LayerIndexer> indexer,
+                        CreateLayerIndexer({layer.digest, layer.size_bytes, layer.media_type,
+                                            image.config.diff_ids[position]},
+                                           options.indexer, options.spool_dir));
   Progress state{static_cast<uint32_t>(position), 0, layer.size_bytes};
   FLOE_RETURN_IF_ERROR(client.StreamBlob(
       image.reference.repository, layer.digest, layer.size_bytes,
@@ -89,7 +89,7 @@ Result<std::vector<LayerObjects>> IndexLayers(fetcher::RegistryClient& client,
   FLOE_RETURN_IF_ERROR(ForEachParallel(
       positions.size(), static_cast<size_t>(std::max(options.parallel_layers, 1)),
       [&](size_t i, const std::atomic<bool>& failed) -> Result<void> {
-        FLOE_ASSIGN_OR_RETURN(layers[i], IndexOneLayer(client, image, positions[i], options.indexer,
+        FLOE_ASSIGN_OR_RETURN(layers[i], IndexOneLayer(client, image, positions[i], options,
                                                        progress, failed, deadline));
         return Ok();
       }));
@@ -140,7 +140,7 @@ Result<void> CheckRequest(const ResolvedImage& image, const PublishOptions& opti
     return InvalidArgument("binding needs a tag: {} has none", image.reference.ToString());
   }
   for (const image::Descriptor& layer : image.manifest.layers) {
-    if (!image::IsTarLayerMediaType(layer.media_type)) {
+    if (!CanIndexLayer(layer.media_type)) {
       return Unimplemented("layer {} has media type {}, which cannot be indexed",
                            layer.digest.ToString(), Quote(layer.media_type));
     }

@@ -25,6 +25,7 @@ struct PublishOptions {
   int parallel_layers = 2;
   bool bind = false;      ///< Push an OCI index that binds image and Floe index by digest ...
   std::string bind_tag;   ///< ... under this tag; empty: the reference's own tag.
+  std::string spool_dir;  ///< For native EROFS layers (prepare/layer_indexers.h).
   std::string store_dir;  ///< When not empty, keep the index here too (origin kLocal).
 };
 
