@@ -280,6 +280,8 @@ Result<void> TarReader::Emit() {
   records_.clear();
   long_name_.clear();
   long_link_.clear();
+  entry_.content_offset = position_;
+  entry_.content_bytes = data_left_;
   SkipRest();
   return sink_.OnEntry(entry_);
 }

@@ -38,6 +38,9 @@ struct TarEntry {
   uint64_t size_bytes = 0;  ///< Regular files: of the whole file, holes included.
   /// Regular files: sorted, no overlaps, none empty; what they leave out are zeros.
   std::vector<TarFragment> data;
+  /// Where the archive goes on behind the entry's headers (and sparse map), and how many bytes of
+  /// content follow there before the padding to the next block.
+  uint64_t content_offset = 0, content_bytes = 0;
 };
 
 /// Gets the entries of an archive in order. An error ends the reading.
