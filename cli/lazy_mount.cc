@@ -18,6 +18,7 @@
 #include "client/cachemgr_client.h"
 #include "erofs/writer.h"
 #include "prepare/kept_layers.h"
+#include "prepare/layer_streams.h"
 #include "prepare/mount_plan.h"
 
 namespace floe::cli {
@@ -131,24 +132,68 @@ LazyMountReport Describe(const prepare::IndexedImage& indexed, const prepare::Mo
   return report;
 }
 
-/// The Mount call, with the private cache manager brought up for it and, when it fails, down again.
-Result<std::string> MountPlanAt(const MountRecord& record, const prepare::MountPlan& plan,
-                                const LazyMountOptions& options) {
-  const PrivateCachemgr own(options.root);
-  const bool is_private = record.cachemgr == own.address();
-  FLOE_ASSIGN_OR_RETURN(const UniqueFd lock, own.Lock());
-  if (is_private) {
-    FLOE_RETURN_IF_ERROR(own.EnsureRunning(options.channel));
+/// A cache manager while a mount is made with it: the private one is brought up for that and,
+/// unless Keep() is called, down again. No other command uses the private one meanwhile.
+class CachemgrInUse {
+ public:
+  static Result<std::unique_ptr<CachemgrInUse>> Begin(const std::string& address,
+                                                      const LazyMountOptions& options) {
+    auto use = std::unique_ptr<CachemgrInUse>(new CachemgrInUse(address, options.root));
+    FLOE_ASSIGN_OR_RETURN(use->lock_, use->own_.Lock());
+    if (use->is_private()) {
+      FLOE_RETURN_IF_ERROR(use->own_.EnsureRunning(options.channel));
+      use->may_stop_ = true;
+    }
+    use->client_ = client::CachemgrClient::Connect(address);
+    return use;
   }
-  auto reply = client::CachemgrClient::Connect(record.cachemgr)
-                   ->Mount(record.id, plan, record.target, options.plain_http);
-  if (reply.has_value()) {
-    return reply->channel();
+  ~CachemgrInUse() {
+    if (may_stop_) {
+      (void)own_.StopWhenIdle();
+    }
   }
-  if (is_private) {
-    (void)own.StopWhenIdle();
-  }
-  return reply.error();
+  CachemgrInUse(const CachemgrInUse&) = delete;
+  CachemgrInUse& operator=(const CachemgrInUse&) = delete;
+
+  [[nodiscard]] client::CachemgrClient& client() { return *client_; }
+  void Keep() { may_stop_ = false; }
+
+ private:
+  CachemgrInUse(std::string address, const std::filesystem::path& root)
+      : address_(std::move(address)), own_(root) {}
+  [[nodiscard]] bool is_private() const { return address_ == own_.address(); }
+
+  const std::string address_;
+  const PrivateCachemgr own_;
+  UniqueFd lock_;
+  bool may_stop_ = false;
+  std::unique_ptr<client::CachemgrClient> client_;
+};
+
+Result<void> StreamMissing(CachemgrInUse& cachemgr, const LazyMountOptions& options,
+                           prepare::IndexedImage& indexed) {
+  const auto streamer = client::MakeLayerStreamer(
+      cachemgr.client(), [&](const std::string& /*registry*/) { return options.plain_http; });
+  return prepare::StreamMissingLayers(*streamer, indexed, StoreDir(options));
+}
+
+/// Everything after the indexes were found; `state` is the mount's own directory.
+Result<LazyMountReport> StreamPlanAndMount(const MountRecord& record,
+                                           const std::filesystem::path& state,
+                                           const LazyMountOptions& options,
+                                           prepare::IndexedImage& indexed) {
+  FLOE_ASSIGN_OR_RETURN(const auto cachemgr, CachemgrInUse::Begin(record.cachemgr, options));
+  FLOE_RETURN_IF_ERROR(StreamMissing(*cachemgr, options, indexed));
+  const auto layers = PlanLayers(indexed, StoreDir(options));
+  FLOE_ASSIGN_OR_RETURN(const auto plan, prepare::WriteMountPlan(
+                                             layers, erofs::WhiteoutForm::kApply, state / "plan"));
+  FLOE_RETURN_IF_ERROR(WriteRecord(state, record));
+  LazyMountReport report = Describe(indexed, plan);
+  FLOE_ASSIGN_OR_RETURN(const auto reply, cachemgr->client().Mount(record.id, plan, record.target,
+                                                                   options.plain_http));
+  cachemgr->Keep();
+  report.channel = reply.channel();
+  return report;
 }
 
 Result<void> UnmountThroughCachemgr(const MountRecord& record, const PrivateCachemgr& own) {
@@ -169,23 +214,14 @@ Result<LazyMountReport> MountImage(const ImageSource::Target& image,
     return FailedPrecondition("{}: something is mounted there already", target.native());
   }
   FLOE_RETURN_IF_ERROR(CreateDirectories(options.root));
-  FLOE_ASSIGN_OR_RETURN(const auto indexed, FindIndexes(image, options, deadline));
+  FLOE_ASSIGN_OR_RETURN(auto indexed, FindIndexes(image, options, deadline));
   const MountRecord record{
       MountId(target), target.native(), indexed.image.reference.ToString(),
       options.cachemgr.empty() ? PrivateCachemgr(options.root).address() : options.cachemgr};
   const auto state = MountDirectory(options.root, record.id);
   FLOE_RETURN_IF_ERROR(RemoveTree(state));
   FLOE_RETURN_IF_ERROR(CreateDirectories(state));
-  auto mounted = [&]() -> Result<LazyMountReport> {
-    const auto layers = PlanLayers(indexed, StoreDir(options));
-    FLOE_ASSIGN_OR_RETURN(
-        const auto plan,
-        prepare::WriteMountPlan(layers, erofs::WhiteoutForm::kApply, state / "plan"));
-    FLOE_RETURN_IF_ERROR(WriteRecord(state, record));
-    LazyMountReport report = Describe(indexed, plan);
-    FLOE_ASSIGN_OR_RETURN(report.channel, MountPlanAt(record, plan, options));
-    return report;
-  }();
+  auto mounted = StreamPlanAndMount(record, state, options, indexed);
   if (!mounted.has_value()) {
     (void)RemoveTree(state);
   }

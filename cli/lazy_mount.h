@@ -32,7 +32,8 @@ struct LazyMountReport {
 
 /// Mounts an image on `directory`, an existing directory that is no mount point yet. On
 /// failure nothing stays mounted and no private cache manager stays behind. FailedPrecondition: the
-/// directory is a mount point already; NotFound: the image has no index.
+/// directory is a mount point already; NotFound: the image has no index,
+/// and may not be streamed.
 Result<LazyMountReport> MountImage(const ImageSource::Target& image,
                                    const std::filesystem::path& directory,
                                    const LazyMountOptions& options, Deadline deadline);

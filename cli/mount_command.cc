@@ -24,6 +24,7 @@ struct MountOptions {
   std::string channel;
   std::string trust = "repository";
   bool allow_unverified = false;
+  bool no_stream = false;
 };
 
 bool SpeaksPlainHttp(const GlobalOptions& global, const fetcher::Reference& reference) {
@@ -38,7 +39,9 @@ Result<void> RunMount(const GlobalOptions& global, const MountOptions& options) 
   LazyMountOptions mount{.root = options.root,
                          .cachemgr = options.cachemgr,
                          .channel = options.channel,
-                         .find = {.allow_unverified = options.allow_unverified}};
+                         .find = {.store_dir = {},
+                                  .may_stream = !options.no_stream,
+                                  .allow_unverified = options.allow_unverified}};
   FLOE_ASSIGN_OR_RETURN(mount.find.trust, prepare::ParseIndexTrust(options.trust));
   FLOE_ASSIGN_OR_RETURN(const auto target, options.image.Locate(global));
   mount.plain_http = SpeaksPlainHttp(global, target.reference);
@@ -67,6 +70,8 @@ void AddMountCommand(CLI::App& app, GlobalOptions& global, Selection& selection)
       ->add_option("--trust", options->trust,
                    "Which indexes are good enough: repository, bound or local")
       ->capture_default_str();
+  command->add_flag("--no-stream", options->no_stream,
+                    "Fail where a layer has no index, instead of reading it once as a whole");
   command->add_flag("--allow-unverified", options->allow_unverified,
                     "Read formats that have no digests for their data, too");
   command->callback([options, &global, &selection] {

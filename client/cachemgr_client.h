@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "fetcher/reference.h"
 #include "floe/cachemgr/v1/cachemgr.pb.h"
+#include "prepare/layer_streams.h"
 #include "prepare/mount_plan.h"
 
 namespace floe::client {
@@ -33,6 +34,12 @@ struct StreamedLayer {
 };
 /// Bytes of the layer that are done; on the calling thread, a few times a second.
 using StreamProgress = std::function<void(uint64_t bytes_done)>;
+
+class CachemgrClient;
+/// Who streams layers for prepare/: a cache manager. `client` must outlive it. `plain_http`:
+/// whether a registry is spoken to without TLS.
+std::unique_ptr<prepare::LayerStreamer> MakeLayerStreamer(
+    CachemgrClient& client, std::function<bool(const std::string& registry)> plain_http);
 
 /// A blocking client of the cache manager's socket. Thread-safe. Unavailable when nobody answers.
 class CachemgrClient {

@@ -18,6 +18,7 @@
 #include "prepare/index_store.h"
 #include "prepare/kept_layers.h"
 #include "prepare/layer_streams.h"
+#include "prepare/nydus_image.h"
 #include "prepare/own_formats.h"
 #include "prepare/parallel.h"
 #include "prepare/resolve_steps.h"
@@ -429,6 +430,21 @@ Result<std::vector<LayerWithIndex>> Finder::Conclude() {
   return layers;
 }
 
+std::optional<Digest> NydusAlternativeOf(const ResolvedImage& image,
+                                         const image::Platform& platform) {
+  const auto index = image::ParseImageIndex(image.index_bytes);
+  if (!index) {
+    return std::nullopt;
+  }
+  const auto alternative = NydusAlternative(*index, platform);
+  return alternative ? std::optional(alternative->digest) : std::nullopt;
+}
+
+bool IsLazy(const IndexedImage& found) {
+  return std::ranges::none_of(found.layers,
+                              [](const LayerWithIndex& layer) { return layer.index == nullptr; });
+}
+
 }  // namespace
 
 Result<IndexedImage> FindIndexes(fetcher::RegistryClient& client, ResolvedManifest resolved,
@@ -450,7 +466,17 @@ Result<IndexedImage> ResolveIndexedImage(fetcher::RegistryClient& client,
                                          const FindOptions& options, Deadline deadline) {
   FLOE_ASSIGN_OR_RETURN(ResolvedManifest resolved,
                         ResolveManifest(client, reference, manifest_digest, platform, deadline));
-  return FindIndexes(client, std::move(resolved), options, deadline);
+  const auto alternative =
+      manifest_digest ? std::nullopt : NydusAlternativeOf(resolved.image, platform);
+  auto found = FindIndexes(client, std::move(resolved), options, deadline);
+  if (!alternative || (found && IsLazy(*found))) {
+    return found;
+  }
+  // The same image in another form, which needs no streaming.
+  auto other = ResolveManifest(client, reference, alternative, platform, deadline);
+  auto other_found = other ? FindIndexes(client, std::move(other).value(), options, deadline)
+                           : Result<IndexedImage>(std::move(other).error());
+  return other_found ? std::move(other_found) : std::move(found);
 }
 
 }  // namespace floe::prepare

@@ -16,6 +16,8 @@ namespace floe::prepare {
 /// Scope of layers that hold nothing themselves: the data layers of a Nydus image. Nothing is kept
 /// for them.
 inline constexpr std::string_view kEmptyScope = "bound-empty";
+/// Scope of Nydus bootstraps: the digest of the layer, by which it is filed, is all that vouches.
+inline constexpr std::string_view kNydusScope = "bound-nydus";
 
 /// A layer without any entry: only the root, which it implies.
 std::shared_ptr<const image::LayerIndex> MakeEmptyIndex();

@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "prepare/erofs_layer.h"
 #include "prepare/index_store.h"
 #include "prepare/kept_layers.h"
+#include "prepare/nydus_image.h"
 #include "prepare/soci_image.h"
 
 namespace floe::prepare {
@@ -39,13 +41,14 @@ OwnFormats::OwnFormats(const ResolvedImage& image, bool allow_unverified)
   }
 }
 
-bool OwnFormats::is_indivisible() const { return false; }
+bool OwnFormats::is_indivisible() const { return IsNydusImage(image_.manifest); }
 
 std::vector<OwnFormat> OwnFormats::Of(size_t position) const {
+  if (is_indivisible()) {
+    return {NydusFormat(position)};
+  }
   std::vector<OwnFormat> formats;
-  (void)position;
-  (void)allow_unverified_;
-  (void)image_;
+  const image::Descriptor& layer = image_.manifest.layers[position];
   if (soci_ != nullptr) {
     formats.push_back({kSociReader, IndexStore::BoundScope(soci_->digest()),
                        [soci = soci_](const LayerContext& context) -> Result<ReadLayer> {
@@ -53,7 +56,23 @@ std::vector<OwnFormat> OwnFormats::Of(size_t position) const {
                          return ReadSociLayer(context, index, image::IndexOrigin::kBound);
                        }});
   }
+  if (IsErofsLayer(layer) && allow_unverified_) {
+    formats.push_back({kErofsReader,
+                       IndexStore::ForeignScope(image_.reference.repository, kErofsReader),
+                       ReadErofsLayerUnverified});
+  }
   return formats;
+}
+
+// The bootstrap speaks of all layers; the data layers hold nothing themselves.
+OwnFormat OwnFormats::NydusFormat(size_t position) const {
+  if (position + 1 == image_.manifest.layers.size()) {
+    return {kNydusReader, std::string(kNydusScope), ReadNydusImage};
+  }
+  return {kNydusReader, std::string(kEmptyScope),
+          [](const LayerContext& /*context*/) -> Result<ReadLayer> {
+            return ReadLayer{.index = MakeEmptyIndex(), .windows = {}};
+          }};
 }
 
 }  // namespace floe::prepare

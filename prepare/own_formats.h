@@ -33,6 +33,8 @@ class OwnFormats {
  private:
   class BoundSociIndex;
 
+  [[nodiscard]] OwnFormat NydusFormat(size_t position) const;
+
   const ResolvedImage& image_;
   const bool allow_unverified_;
   std::shared_ptr<BoundSociIndex> soci_;  ///< Null: the manifest names none.

@@ -1,6 +1,7 @@
 #include <linux/capability.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -91,12 +92,21 @@ Result<void> Serve(const Arguments& arguments, const Config& config, const sigse
 
   FLOE_ASSIGN_OR_RETURN(std::unique_ptr<fetcher::RegistryClient> registry,
                         fetcher::RegistryClient::Create(config.registry));
+  const std::unique_ptr<client::CachemgrClient> stream_client =
+      arguments.cachemgr.empty() ? nullptr : client::CachemgrClient::Connect(arguments.cachemgr);
+  const std::unique_ptr<prepare::LayerStreamer> streamer =
+      stream_client == nullptr
+          ? nullptr
+          : client::MakeLayerStreamer(*stream_client, [&config](const std::string& registry) {
+              return std::ranges::find(config.registry.plain_http, registry) !=
+                     config.registry.plain_http.end();
+            });
   RegistryImageSource images(*registry,
                              {.trust = config.index_trust,
                               .store_dir = layout.indexes().native(),
                               .may_stream = config.stream_missing,
                               .allow_unverified = config.allow_unverified},
-                             nullptr);
+                             streamer.get());
   const std::unique_ptr<ImageMounter> mounter = MakeMounter(arguments, config);
   FLOE_ASSIGN_OR_RETURN(
       std::unique_ptr<Snapshotter> snapshotter,
