@@ -11,6 +11,7 @@ constexpr size_t kHeaderBytes = 512;
 constexpr size_t kEntryBytes = 128;
 constexpr size_t kMaxEntries = 64;
 constexpr uint32_t kCompressionMask = 0xF;
+constexpr std::string_view kDataName = "image.blob";
 constexpr std::string_view kTocName = "rafs.blob.toc";
 constexpr size_t kSizeAt = 124;  // Of a ustar header: 12 bytes, octal.
 constexpr size_t kSizeBytes = 12;
@@ -42,6 +43,9 @@ Result<TocEntry> ReadEntry(const Record& record, uint64_t blob_bytes) {
   }
   entry.compressed = {record.U64(56), record.U64(64)};
   entry.uncompressed_bytes = record.U64(72);
+  if (entry.name == kDataName) {
+    entry.compressed.offset = 0;  // Builder 2.2 writes the length here.
+  }
   if (!std::has_single_bit(compression) ||
       compression > static_cast<uint32_t>(TocCompression::kLz4)) {
     return Unimplemented("table of contents: compression {:#x}", compression);

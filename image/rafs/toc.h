@@ -22,7 +22,7 @@ struct TocEntry {
       name;  ///< "image.blob", "blob.meta", "blob.meta.header", "blob.digest", "image.boot".
   TocCompression compression = TocCompression::kNone;
   Sha256 digest{};       ///< sha256 of the uncompressed content.
-  ByteRange compressed;  ///< In the blob. Of "image.blob" the offset may be wrong (builder 2.2).
+  ByteRange compressed;  ///< In the blob.
   uint64_t uncompressed_bytes = 0;
 };
 
