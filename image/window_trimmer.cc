@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <bitset>
+#include <cstring>
 
 #include "base/check.h"
 #include "image/inflate_stream.h"
@@ -13,17 +13,40 @@ namespace floe::image {
 namespace {
 
 using WindowBytes = std::array<std::byte, kInflateWindowBytes>;
-using Marks = std::bitset<kInflateWindowBytes>;
 
-// The measured knee: level 19 saves 3 % and costs about five times as much.
-constexpr int kWindowLevel = 9;
+// Level 9 saves 6 % of the windows and costs a tenth of the whole pass over a layer.
+constexpr int kWindowLevel = 3;
 
 // A window position has 15 bits. Decoding twice, with windows that differ from the true one by
 // these codes, carries the position of each copied byte through to the output:
 //   true ^ first output  = 1ppppppp  (the low 7 bits; never 0, so it also says "copied")
 //   true ^ second output = pppppppp  (the high 8 bits)
-std::byte LowCode(size_t position) { return static_cast<std::byte>(0x80U | (position & 0x7fU)); }
-std::byte HighCode(size_t position) { return static_cast<std::byte>(position >> 7U); }
+constexpr WindowBytes MakeCodes(bool high) {
+  WindowBytes codes{};
+  for (size_t i = 0; i < codes.size(); ++i) {
+    codes[i] = static_cast<std::byte>(high ? i >> 7U : 0x80U | (i & 0x7fU));
+  }
+  return codes;
+}
+constexpr WindowBytes kLowCodes = MakeCodes(false);
+constexpr WindowBytes kHighCodes = MakeCodes(true);
+
+// The first index from `i` on at which the two differ; the smaller size if they do not. Most bytes
+// of a head are no copies of the window, so this passes over whole words.
+size_t FirstDifference(std::span<const std::byte> a, std::span<const std::byte> b, size_t i) {
+  const size_t size = std::min(a.size(), b.size());
+  for (uint64_t x = 0, y = 0; i + sizeof(x) <= size; i += sizeof(x)) {
+    std::memcpy(&x, a.data() + i, sizeof(x));
+    std::memcpy(&y, b.data() + i, sizeof(y));
+    if (x != y) {
+      break;
+    }
+  }
+  while (i < size && a[i] == b[i]) {
+    ++i;
+  }
+  return i;
+}
 
 }  // namespace
 
@@ -33,9 +56,11 @@ struct WindowTrimmer::State {
   WindowBytes window;
   WindowBytes low_output;
   WindowBytes high_output;
+  WindowBytes marks;  // All bits set: referred to.
 
+  void SetWindow(const UnitHead& head, const WindowBytes& codes);
   bool DecodeHead(const UnitHead& head, WindowBytes& output);
-  bool FindReferences(const UnitHead& head, Marks& marks);
+  bool FindReferences(const UnitHead& head);
   Result<std::string> Compress(std::span<const std::byte> bytes);
 };
 
@@ -57,30 +82,31 @@ bool WindowTrimmer::State::DecodeHead(const UnitHead& head, WindowBytes& output)
   return (status == Z_OK || status == Z_STREAM_END) && stream.z().avail_out == 0;
 }
 
-bool WindowTrimmer::State::FindReferences(const UnitHead& head, Marks& marks) {
+void WindowTrimmer::State::SetWindow(const UnitHead& head, const WindowBytes& codes) {
   for (size_t i = 0; i < head.window.size(); ++i) {
-    window[i] = head.window[i] ^ LowCode(i);
+    window[i] = head.window[i] ^ codes[i];
   }
+}
+
+bool WindowTrimmer::State::FindReferences(const UnitHead& head) {
+  marks.fill(std::byte{});
+  SetWindow(head, kLowCodes);
   if (!DecodeHead(head, low_output)) {
     return false;
   }
-  for (size_t i = 0; i < head.window.size(); ++i) {
-    window[i] = head.window[i] ^ HighCode(i);
-  }
+  SetWindow(head, kHighCodes);
   if (!DecodeHead(head, high_output)) {
     return false;
   }
-  for (size_t i = 0; i < head.decoded.size(); ++i) {
+  for (size_t i = FirstDifference(head.decoded, low_output, 0); i < head.decoded.size();
+       i = FirstDifference(head.decoded, low_output, i + 1)) {
     const auto low = std::to_integer<size_t>(low_output[i] ^ head.decoded[i]);
-    if (low == 0) {
-      continue;
-    }
     const auto high = std::to_integer<size_t>(high_output[i] ^ head.decoded[i]);
     const size_t position = (high << 7U) | (low & 0x7fU);
     if ((low & 0x80U) == 0 || position >= head.window.size()) {
       return false;
     }
-    marks.set(position);
+    marks[position] = std::byte{0xFF};
   }
   return true;
 }
@@ -100,19 +126,15 @@ Result<std::string> WindowTrimmer::State::Compress(std::span<const std::byte> by
 Result<std::string> WindowTrimmer::Trim(const UnitHead& head) {
   FLOE_CHECK(head.window.size() <= kInflateWindowBytes &&
              head.decoded.size() <= kInflateWindowBytes);
-  Marks marks;
-  if (!state_->FindReferences(head, marks)) {
-    marks.set();
+  if (!state_->FindReferences(head)) {
+    state_->marks.fill(std::byte{0xFF});
   }
-  size_t first = head.window.size();
-  for (size_t i = head.window.size(); i-- > 0;) {
-    if (marks.test(i)) {
-      first = i;
-      state_->window[i] = head.window[i];
-    } else {
-      state_->window[i] = std::byte{};
-    }
+  for (size_t i = 0; i < head.window.size(); ++i) {
+    state_->window[i] = head.window[i] & state_->marks[i];
   }
+  static constexpr WindowBytes kNoMarks{};
+  const size_t first =
+      FirstDifference(std::span(state_->marks).first(head.window.size()), kNoMarks, 0);
   if (first == head.window.size()) {
     return std::string();
   }

@@ -1,5 +1,9 @@
 #include "client/cachemgr_client.h"
 
+#include <functional>
+#include <thread>
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -33,8 +37,26 @@ class FakeCacheManager final : public v1::CacheManager::Service {
     return status;
   }
 
+  grpc::Status StreamLayer(grpc::ServerContext* context, const v1::StreamLayerRequest* request,
+                           grpc::ServerWriter<v1::StreamLayerReply>* writer) override {
+    stream = *request;
+    for (const v1::StreamLayerReply& reply : replies) {
+      writer->Write(reply);
+    }
+    while (hangs && !context->IsCancelled()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return status;
+  }
+  void Reply(const std::function<void(v1::StreamLayerReply&)>& fill) {
+    fill(replies.emplace_back());
+  }
+
   v1::MountRequest mount;
   v1::UnmountRequest unmount;
+  v1::StreamLayerRequest stream;
+  std::vector<v1::StreamLayerReply> replies;
+  bool hangs = false;
   grpc::Status status;
 };
 
@@ -103,6 +125,81 @@ TEST(CachemgrClientTest, ErrorsKeepTheirCodeAndNameThePeer) {
   const auto result = CachemgrClient::Connect(server.address())->Unmount("x", false);
   FLOE_EXPECT_ERROR(result, ErrorCode::kFailedPrecondition, "no channel is usable here");
   EXPECT_THAT(result.error().message, ::testing::HasSubstr(server.address()));
+}
+
+StreamLayerCall SampleCall() {
+  return {.digest = Digest::Of("layer"),
+          .size_bytes = 5,
+          .media_type = "type",
+          .diff_id = Digest::Of("archive"),
+          .sources = {{"one.example:5000", "team/app"}, {"two.example", "app"}},
+          .plain_http = true};
+}
+
+TEST(CachemgrClientTest, StreamLayerPutsThePartsTogether) {
+  FakeCacheManager service;
+  service.Reply([](auto& reply) { reply.set_bytes_done(3); });
+  service.Reply([](auto& reply) { reply.set_tree_part("tr"); });
+  service.Reply([](auto& reply) { reply.set_tree_part("ee"); });
+  service.Reply([](auto& reply) { reply.set_windows_part("win"); });
+  service.Reply([](auto& reply) { reply.set_windows_part("dows"); });
+  service.Reply([](auto& reply) { reply.mutable_done()->set_device_key("key"); });
+  testing::UnixServer server(service);
+  std::vector<uint64_t> progress;
+  const auto client = CachemgrClient::Connect(server.address());
+  FLOE_ASSERT_OK_AND_ASSIGN(
+      const StreamedLayer layer,
+      client->StreamLayer(SampleCall(), [&](uint64_t done) { progress.push_back(done); }, nullptr));
+  EXPECT_EQ(layer.tree, "tree");
+  EXPECT_EQ(layer.windows, "windows");
+  EXPECT_EQ(layer.device_key, "key");
+  EXPECT_THAT(progress, ::testing::ElementsAre(3));
+  EXPECT_EQ(service.stream.digest(), Digest::Of("layer").ToString());
+  EXPECT_EQ(service.stream.diff_id(), Digest::Of("archive").ToString());
+  EXPECT_EQ(service.stream.size_bytes(), 5U);
+  EXPECT_EQ(service.stream.media_type(), "type");
+  ASSERT_EQ(service.stream.sources_size(), 2);
+  EXPECT_EQ(service.stream.sources(0).registry(), "one.example:5000");
+  EXPECT_EQ(service.stream.sources(1).repository(), "app");
+  EXPECT_TRUE(service.stream.sources(1).plain_http());
+}
+
+TEST(CachemgrClientTest, StreamLayerKeepsTheErrorOfTheCacheManager) {
+  FakeCacheManager service;
+  service.Reply([](auto& reply) { reply.set_bytes_done(3); });
+  service.status = grpc::Status(grpc::StatusCode::DATA_LOSS, "its bytes have another digest");
+  testing::UnixServer server(service);
+  const auto client = CachemgrClient::Connect(server.address());
+  FLOE_EXPECT_ERROR(client->StreamLayer(SampleCall(), {}, nullptr), ErrorCode::kDataLoss,
+                    "its bytes have another digest");
+}
+
+TEST(CachemgrClientTest, StreamLayerIsNotDoneBeforeItSaysSo) {
+  FakeCacheManager service;
+  service.Reply([](auto& reply) { reply.set_tree_part("tree"); });
+  testing::UnixServer server(service);
+  const auto client = CachemgrClient::Connect(server.address());
+  FLOE_EXPECT_ERROR(client->StreamLayer(SampleCall(), {}, nullptr), ErrorCode::kDataLoss,
+                    "before the layer is done");
+}
+
+TEST(CachemgrClientTest, StreamLayerIsCancelledWhileNothingComes) {
+  FakeCacheManager service;
+  service.hangs = true;
+  service.Reply([](auto& reply) { reply.set_bytes_done(3); });
+  testing::UnixServer server(service);
+  const auto client = CachemgrClient::Connect(server.address());
+  std::atomic<bool> cancel = false;
+  FLOE_EXPECT_ERROR(client->StreamLayer(
+                        SampleCall(), [&](uint64_t) { cancel = true; }, &cancel),
+                    ErrorCode::kCancelled, "gave up");
+}
+
+TEST(CachemgrClientTest, StreamLayerWithoutADaemon) {
+  testing::TempDir directory;
+  const auto client = CachemgrClient::Connect((directory / "socket").native());
+  FLOE_EXPECT_ERROR(client->StreamLayer(SampleCall(), {}, nullptr), ErrorCode::kUnavailable,
+                    "nobody answers");
 }
 
 TEST(CachemgrClientTest, UnavailableInOneLineWhenNobodyAnswers) {
