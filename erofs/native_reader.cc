@@ -16,6 +16,11 @@ constexpr uint64_t kMapBytesAtOnce = 64U << 10U;
 
 bool HoldsBlocks(uint32_t mode) { return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode); }
 
+/// A file of zeros that takes no blocks (Linux 6.15).
+bool IsHole(const NativeInode& inode) {
+  return S_ISREG(inode.mode) && inode.layout == DataLayout::kFlatPlain && inode.data == kNoBlock;
+}
+
 Result<DataLayout> LayoutOf(uint64_t nid, uint16_t format) {
   const unsigned layout = (unsigned{format} >> kFormatLayoutShift) & kFormatLayoutMask;
   if (format >> kFormatBits != 0 || layout > static_cast<unsigned>(DataLayout::kChunkBased)) {
@@ -183,6 +188,9 @@ Result<void> NativeReader::CheckPlace(const NativeInode& inode) const {
 }
 
 Result<void> NativeReader::CheckFlat(const NativeInode& inode) const {
+  if (IsHole(inode)) {
+    return Ok();
+  }
   const uint64_t tail = TailBytes(inode);
   if (TailOffset(inode) % block_bytes() + tail > block_bytes()) {
     return DataLoss("inode {} has an inline tail of {} bytes that leaves its block", inode.nid,
@@ -273,6 +281,9 @@ Result<void> NativeReader::AppendPieces(const NativeInode& file, size_t limit,
                                         std::vector<image::TarFragment>& into) const {
   if (file.layout == DataLayout::kChunkBased) {
     return AppendChunks(file, limit, into);
+  }
+  if (IsHole(file)) {
+    return Ok();
   }
   const uint64_t tail = TailBytes(file);
   const uint64_t in_blocks = file.size_bytes - tail;

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -119,9 +119,7 @@ Result<NativeTree> TreeReader::Run() {
   claimed_.Claim({.offset = kSuperOffset, .length = super_bytes});
   FLOE_RETURN_IF_ERROR(EnterRoot());
   for (size_t i = 0; i < directories_.size(); ++i) {
-    if (auto read = ReadDirectory(i); !read) {
-      return std::move(read).error();
-    }
+    FLOE_RETURN_IF_ERROR(ReadDirectory(i));
   }
   FLOE_RETURN_IF_ERROR(CreateLeaves());
   return std::move(result_);
@@ -306,12 +304,12 @@ Result<void> TreeReader::Claim(const NativeInode& inode) {
 
 // In the order of the data, so that the device has the files as the image has them.
 Result<void> TreeReader::CreateLeaves() {
-  std::stable_sort(names_.begin(), names_.end(), [&](const LeafName& a, const LeafName& b) {
-    const auto offset = [&](const LeafName& name) {
-      return name.leaf == kWhiteout ? 0 : leaves_[name.leaf].data_offset;
-    };
-    return offset(a) < offset(b);
-  });
+  const auto key = [&](const LeafName& name) {
+    const uint64_t offset = name.leaf == kWhiteout ? 0 : leaves_[name.leaf].data_offset;
+    return std::make_tuple(offset, name.leaf, name.directory, std::string_view(name.name));
+  };
+  std::sort(names_.begin(), names_.end(),
+            [&](const LeafName& a, const LeafName& b) { return key(a) < key(b); });
   for (LeafName& name : names_) {
     if (auto created = CreateLeaf(name); !created) {
       return At(std::move(created).error(), name.directory, name.name);

@@ -72,6 +72,9 @@ Json PlatformJson(const image::Platform& platform) {
   if (!platform.variant.empty()) {
     json["variant"] = platform.variant;
   }
+  if (!platform.os_features.empty()) {
+    json["os.features"] = platform.os_features;
+  }
   return json;
 }
 

@@ -211,8 +211,8 @@ INSTANTIATE_TEST_SUITE_P(
                   {.mode = S_IFREG, .size = 9000, .data = 8},
                   ErrorCode::kDataLoss,
                   "9000 bytes from block 8"},
-        InodeCase{"data_at_no_block",
-                  {.mode = S_IFREG, .size = 1, .data = kNoBlock},
+        InodeCase{"symlink_at_no_block",
+                  {.mode = S_IFLNK, .size = 1, .data = kNoBlock},
                   ErrorCode::kDataLoss,
                   "from block 4294967295"},
         InodeCase{"tail_leaves_its_block",
@@ -369,6 +369,16 @@ TEST(NativeTreeTest, MetadataDoesNotOverlap) {
   image.Replace(file + 1, inner);
   const uint64_t root = image.AddDirectory({{"a", file, 1}, {"b", file + 1, 1}});
   FLOE_EXPECT_ERROR(ReadTree(image.Finish(root)), ErrorCode::kDataLoss, "lie where other metadata");
+}
+
+TEST(NativeTreeTest, AFileAtNoBlockIsAHole) {
+  const std::string image =
+      ImageOfFile({.mode = S_IFREG | 0644, .size = 100'000, .data = kNoBlock});
+  FLOE_ASSERT_OK_AND_ASSIGN(const image::IndexedLayer layer,
+                            IndexNative(image, NativeSourceOf(image)));
+  FLOE_ASSERT_OK_AND_ASSIGN(const Tree tree, TreeOfLayer(layer, image));
+  EXPECT_EQ(tree.at("file").content, std::string(100'000, '\0'));
+  EXPECT_TRUE(layer.index.data().units.empty());
 }
 
 TEST(NativeTreeTest, HolesOfChunksTakeNoDeviceSpace) {

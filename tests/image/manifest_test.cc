@@ -89,7 +89,7 @@ TEST(ManifestTest, ReadsIndexesAndConfigs) {
   FLOE_ASSERT_OK_AND_ASSIGN(const ImageIndex index, ParseImageIndex(SampleIndex().dump()));
   ASSERT_EQ(index.manifests.size(), 1U);
   ASSERT_TRUE(index.manifests[0].platform.has_value());
-  EXPECT_EQ(index.manifests[0].platform->ToString(), "linux/arm64/v8");
+  EXPECT_EQ(index.manifests[0].platform->ToString(), "linux(+one)/arm64/v8");
   EXPECT_EQ(index.manifests[0].platform->os_features, std::vector<std::string>{"one"});
   FLOE_ASSERT_OK_AND_ASSIGN(const ImageConfig config, ParseImageConfig(SampleConfig().dump()));
   EXPECT_EQ(config.platform.ToString(), "linux/amd64");
@@ -283,6 +283,21 @@ int Choose(const ImageIndex& index, std::string_view wanted) {
   return chosen.has_value() ? static_cast<int>(chosen->size_bytes) : -1;
 }
 
+TEST(ManifestTest, KnowsErofsLayers) {
+  for (const char* good :
+       {"application/vnd.erofs.layer.v1", "application/vnd.erofs.layer.v1+zstd",
+        "application/vnd.erofs.layer", "application/vnd.oci.image.layer.v1.erofs"}) {
+    EXPECT_TRUE(IsErofsLayerMediaType(good)) << good;
+    EXPECT_FALSE(IsTarLayerMediaType(good)) << good;
+  }
+  for (const char* bad :
+       {"", "+zstd", "erofs", "application/vnd.erofs.layer.v1+gzip",
+        "application/vnd.erofs.layer.v1+zstd+zstd", "application/vnd.oci.image.layer.v1.tar",
+        "application/vnd.oci.image.layer.v1.erofs+zstd"}) {
+    EXPECT_FALSE(IsErofsLayerMediaType(bad)) << bad;
+  }
+}
+
 TEST(PlatformTest, OsAndArchitectureMustMatch) {
   const ImageIndex index = IndexOf({"windows/amd64", "linux/arm64", "linux/amd64", "linux/386"});
   EXPECT_EQ(Choose(index, "linux/amd64"), 2);
@@ -311,6 +326,23 @@ TEST(PlatformTest, TheFirstOfEqualsIsChosen) {
   EXPECT_EQ(Choose(IndexOf({"linux/amd64", "linux/amd64"}), "linux/amd64"), 0);
 }
 
+TEST(PlatformTest, AnEntryWithUnknownFeaturesNeverMatches) {
+  const ImageIndex index = IndexOf({"linux(+odd)/amd64", "linux(+erofs+odd)/amd64"});
+  EXPECT_EQ(Choose(index, "linux/amd64"), -1);
+  EXPECT_EQ(Choose(IndexOf({"linux(+odd)/amd64", "linux(+erofs)/amd64"}), "linux/amd64"), 1);
+}
+
+TEST(PlatformTest, FeaturesDecideBetweenEntriesOfOnePlatform) {
+  const ImageIndex index = IndexOf({"linux(+erofs)/amd64", "linux/amd64", "linux(+erofs)/arm64"});
+  EXPECT_EQ(Choose(index, "linux/amd64"), 1);  // As a containerd without EROFS.
+  EXPECT_EQ(Choose(index, "linux(+erofs)/amd64"), 0);
+  EXPECT_EQ(Choose(index, "linux/arm64"), 2);
+  EXPECT_EQ(Choose(IndexOf({"linux/amd64"}), "linux(+erofs)/amd64"), 0);
+  // The variant comes first.
+  EXPECT_EQ(Choose(IndexOf({"linux(+erofs)/amd64", "linux/amd64/v2"}), "linux(+erofs)/amd64/v2"),
+            1);
+}
+
 TEST(PlatformTest, AttestationsAndArtifactsNeverMatch) {
   ImageIndex index = IndexOf({"unknown/unknown", "linux/amd64", "linux/amd64"});
   index.manifests[1].artifact_type = "application/vnd.floe.index.v1+json";
@@ -332,8 +364,12 @@ TEST(PlatformTest, NotFoundListsWhatThereIs) {
 TEST(PlatformTest, ParsesAndRefuses) {
   FLOE_ASSERT_OK_AND_ASSIGN(const Platform platform, Platform::Parse("Linux/ARM/V7"));
   EXPECT_EQ(platform.ToString(), "linux/arm/v7");
-  for (const char* bad :
-       {"", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "linux//v7"}) {
+  FLOE_ASSERT_OK_AND_ASSIGN(const Platform features, Platform::Parse("linux(+erofs+b)/amd64"));
+  EXPECT_EQ(features.os, "linux");
+  EXPECT_EQ(features.os_features, (std::vector<std::string>{"erofs", "b"}));
+  EXPECT_EQ(features.ToString(), "linux(+erofs+b)/amd64");
+  for (const char* bad : {"linux(+)/amd64", "linux(+a/amd64", "(+a)/amd64", "linux(10)/amd64", "",
+                          "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "linux//v7"}) {
     FLOE_EXPECT_ERROR(Platform::Parse(bad), ErrorCode::kInvalidArgument, "platform '");
   }
   EXPECT_EQ(Platform::Host().os, "linux");

@@ -76,6 +76,16 @@ TEST(BoundIndexTest, BoundArtifactIsNeverChosenAsAnImage) {
   EXPECT_EQ(chosen.digest, kImage);
 }
 
+TEST(BoundIndexTest, KeepsWhatTheImageAsksOfItsPlatform) {
+  image::Descriptor descriptor = ImageDescriptor();
+  descriptor.platform = image::Platform::Host();
+  descriptor.platform->os_features = {"erofs"};
+  FLOE_ASSERT_OK_AND_ASSIGN(std::string index,
+                            WriteBoundIndex("", "", descriptor, {Digest::Of("a"), 9}));
+  FLOE_ASSERT_OK_AND_ASSIGN(image::ImageIndex parsed, image::ParseImageIndex(index));
+  EXPECT_EQ(parsed.manifests[0].platform->os_features, std::vector<std::string>{"erofs"});
+}
+
 TEST(BoundIndexTest, ReplacesTheArtifactOfTheSameImage) {
   FLOE_ASSERT_OK_AND_ASSIGN(std::string first,
                             WriteBoundIndex("", "", ImageDescriptor(), {Digest::Of("a"), 9}));
