@@ -8,6 +8,7 @@ namespace floe::cli {
 inline constexpr const char* kDefaultContainerdSocket = "/run/containerd/containerd.sock";
 inline constexpr const char* kDefaultCachemgrSocket = "/run/floe/cachemgr.sock";
 
+void AddConvertCommand(CLI::App& app, GlobalOptions& options, Selection& selection);
 void AddPullCommand(CLI::App& app, GlobalOptions& options, Selection& selection);
 /// mount and unmount.
 void AddMountCommands(CLI::App& app, GlobalOptions& options, Selection& selection);

@@ -30,7 +30,7 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions& options) {
                  "Directory of docker's config.json (default: $DOCKER_CONFIG, ~/.docker)");
   app.add_option("--log-level", options.log_level, "debug, info, warning or error")
       ->capture_default_str();
-  app.add_flag("--json", options.json, "Results for programs: index, status, doctor");
+  app.add_flag("--json", options.json, "Results for programs: index, convert, status, doctor");
 }
 
 /// CLI11 throws for --help and for mistakes alike; only the latter are errors.
@@ -53,6 +53,7 @@ int Run(int argc, char** argv) {
   Selection selection;
   AddGlobalOptions(app, options);
   AddIndexCommands(app, options, selection);
+  AddConvertCommand(app, options, selection);
   AddPullCommand(app, options, selection);
   AddMountCommands(app, options, selection);
   AddStatusCommand(app, options, selection);
