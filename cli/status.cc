@@ -1,5 +1,6 @@
 #include "cli/status.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <iterator>
 #include <map>
@@ -22,6 +23,29 @@ uint64_t Misses(const cachemgr::v1::Counters& counters) {
   return counters.reads_joined() + counters.reads_filled() + counters.reads_failed();
 }
 
+Json LayersJson(const cachemgr::v1::MountStatus& mount) {
+  Json layers = Json::array();
+  for (const auto& layer : mount.layers()) {
+    layers.push_back({{"digest", layer.digest()},
+                      {"reader", layer.reader()},
+                      {"origin", layer.origin()},
+                      {"why_not", layer.why_not()}});
+  }
+  return layers;
+}
+
+/// What registries say goes into notes: one line each, whatever it holds.
+std::string Printable(std::string text) {
+  std::ranges::replace_if(text, [](char c) { return (c >= 0 && c < ' ') || c == '\x7F'; }, '?');
+  return text;
+}
+
+std::string LayerText(const cachemgr::v1::LayerNote& layer) {
+  return fmt::format("    {}  {}  {}{}{}\n", Printable(layer.digest().substr(0, kShortDigest)),
+                     Printable(layer.reader()), Printable(layer.origin()),
+                     layer.why_not().empty() ? "" : "  not better: ", Printable(layer.why_not()));
+}
+
 Json MountsJson(const cachemgr::v1::StatusReply& status) {
   Json mounts = Json::array();
   for (const auto& mount : status.mounts()) {
@@ -32,7 +56,8 @@ Json MountsJson(const cachemgr::v1::StatusReply& status) {
          {"keys", Json(std::vector<std::string>(mount.keys().begin(), mount.keys().end()))},
          {"live", mount.live()},
          {"lost", mount.lost()},
-         {"detached", mount.detached()}});
+         {"detached", mount.detached()},
+         {"layers", LayersJson(mount)}});
   }
   return mounts;
 }
@@ -167,6 +192,9 @@ std::string StatusText(const cachemgr::v1::StatusReply& status) {
   for (const auto& mount : status.mounts()) {
     fmt::format_to(out, "  {}  {}  {}  blobs {}{}\n", mount.id(), mount.target(), mount.channel(),
                    mount.keys_size(), MountState(mount));
+    for (const auto& layer : mount.layers()) {
+      text += LayerText(layer);
+    }
   }
   fmt::format_to(out, "\nblobs: {}\n", status.blobs_size());
   for (const auto& blob : status.blobs()) {

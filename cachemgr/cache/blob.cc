@@ -138,6 +138,10 @@ void Blob::Demand(ByteRange range, std::unique_ptr<DemandReply> reply) {
   filler_.Demand(shared_from_this(), range, std::move(reply));
 }
 
+void Blob::Prefetch(std::vector<image::PrefetchRun> runs) {
+  filler_.Prefetch(shared_from_this(), std::move(runs));
+}
+
 void Blob::UseCacheFile(std::shared_ptr<CacheFile> file, const std::vector<ByteRange>& present) {
   cache_->UseCacheFile(std::move(file), present);
 }

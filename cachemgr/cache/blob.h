@@ -52,6 +52,9 @@ class Blob final : public DemandHandler, public std::enable_shared_from_this<Blo
   /// What its files occupy, but for small ones.
   [[nodiscard]] uint64_t DiskBytes() const;
 
+  /// See Filler::Prefetch.
+  void Prefetch(std::vector<image::PrefetchRun> runs);
+
   void CountFetched(uint64_t bytes) { fetched_bytes_ += bytes; }
   [[nodiscard]] uint64_t fetched_bytes() const { return fetched_bytes_.load(); }
 

@@ -20,6 +20,8 @@ struct DeviceRequest {
   std::filesystem::path blob_map = {};  ///< Copied.
   std::vector<Source> sources = {};
   std::filesystem::path windows = {};  ///< Copied. Empty: the registry has them, or there are none.
+  /// Fetched once a new mount is there; numbers are the BlobMap's.
+  std::vector<image::PrefetchRun> prefetch = {};
 };
 
 /// A blob on the disk, open or not.

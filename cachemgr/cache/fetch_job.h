@@ -22,6 +22,7 @@ struct FetchTask {
   std::shared_ptr<Blob> blob;
   uint32_t attempt = 0;   ///< Counts sources tried; the source is attempt % sources.
   bool prefetch = false;  ///< Counted against the limit of prefetch requests.
+  uint64_t max_request_bytes = UINT64_MAX;  ///< And no more than MergeLimits say.
 };
 
 /// What became of one of its range requests.

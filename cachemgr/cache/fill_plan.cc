@@ -31,23 +31,26 @@ std::optional<ByteRange> Join(ByteRange a, ByteRange b, const MergeLimits& limit
 
 }  // namespace
 
+bool AddUnit(FetchPlan& plan, const image::BlobMap& map, uint32_t unit, const MergeLimits& limits) {
+  const image::UnitView view = map.unit(unit);
+  const auto range = Join(plan.range, view.range, limits);
+  const auto windows = Join(plan.windows, view.window, limits);
+  if (!range || !windows) {
+    return false;
+  }
+  plan.units.push_back(unit);
+  plan.range = *range;
+  plan.windows = *windows;
+  return true;
+}
+
 std::vector<FetchPlan> PlanFetches(const image::BlobMap& map, std::span<const uint32_t> units,
                                    const MergeLimits& limits) {
   std::vector<FetchPlan> plans;
-  for (const uint32_t index : units) {
-    const image::UnitView unit = map.unit(index);
-    if (!plans.empty()) {
-      FetchPlan& last = plans.back();
-      const auto range = Join(last.range, unit.range, limits);
-      const auto windows = Join(last.windows, unit.window, limits);
-      if (range && windows) {
-        last.units.push_back(index);
-        last.range = *range;
-        last.windows = *windows;
-        continue;
-      }
+  for (const uint32_t unit : units) {
+    if (plans.empty() || !AddUnit(plans.back(), map, unit, limits)) {
+      (void)AddUnit(plans.emplace_back(), map, unit, limits);
     }
-    plans.push_back({.units = {index}, .range = unit.range, .windows = unit.window});
   }
   return plans;
 }

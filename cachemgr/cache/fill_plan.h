@@ -23,6 +23,10 @@ struct FetchPlan {
   ByteRange windows;            ///< Covers their windows; empty when none has one.
 };
 
+/// Makes the plan fetch one more unit, behind its last one, in the same requests. False, and
+/// nothing is changed, where the limits forbid it.
+bool AddUnit(FetchPlan& plan, const image::BlobMap& map, uint32_t unit, const MergeLimits& limits);
+
 /// Groups absent units (sorted, unique) into requests.
 std::vector<FetchPlan> PlanFetches(const image::BlobMap& map, std::span<const uint32_t> units,
                                    const MergeLimits& limits);

@@ -14,6 +14,8 @@ namespace {
 // A request's bytes come all at once: a reader that catches up should not wait for much more than
 // it wants.
 constexpr uint64_t kMaxPrefetchBytes = 1U << 20U;
+// What mounts ask for is wanted soon, but nobody waits yet.
+constexpr uint64_t kMaxMountPrefetchBytes = 4U << 20U;
 
 // ENOSPC, EDQUOT: not what a registry says.
 bool IsDiskFull(const Error& error) {
@@ -51,6 +53,7 @@ Filler::Filler(const FillOptions& options, RegistryClients& clients, Counters& c
 Filler::~Filler() { Stop(); }
 
 void Filler::Stop() {
+  prefetch_.Close();
   Handles cancelled;  // Letting go of a handle cancels its fetch; not under the lock.
   {
     const MutexLock lock(mutex_);
@@ -84,7 +87,7 @@ void Filler::Demand(const std::shared_ptr<Blob>& blob, ByteRange range,
   }
   StartFlights(joined.started, {.blob = blob});
   if (joined.ahead.count > 0) {
-    Prefetch(blob, joined.ahead);
+    FetchAhead(blob, joined.ahead);
   }
 }
 
@@ -127,44 +130,118 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
   }
   for (const std::shared_ptr<Flight>& flight : promoted) {
     queue_.Promote([&](const Work& work) {
-      return work.flight != kFetchFailed && work.job->flights[work.flight] == flight;
+      return work.step == Step::kFill && work.job->flights[work.flight] == flight;
     });
   }
   return joined;
 }
 
-void Filler::Prefetch(const std::shared_ptr<Blob>& blob, ReadAhead::Window window) {
+void Filler::FetchAhead(const std::shared_ptr<Blob>& blob, ReadAhead::Window window) {
   if (prefetch_requests_ >= options_.max_prefetch_requests) {
     return;
   }
   const uint64_t end =
       std::min<uint64_t>(uint64_t{window.first} + window.count, blob->map().unit_count());
   Flights started;
-  {
-    FlightTable& table = blob->flights();
-    const MutexLock lock(table.mutex);
-    for (uint32_t unit = window.first; unit < end; ++unit) {
-      if (!blob->cache().IsUnitPresent(unit) && !table.flights.contains(unit)) {
-        started.push_back(std::make_shared<Flight>(unit, /*is_demand=*/false));
-        table.flights[unit] = started.back();
-      }
+  for (uint32_t unit = window.first; unit < end; ++unit) {
+    if (auto flight = StartAhead(*blob, unit); flight != nullptr) {
+      started.push_back(std::move(flight));
     }
   }
-  StartFlights(started, {.blob = blob, .prefetch = true});
+  StartFlights(started, {.blob = blob, .prefetch = true, .max_request_bytes = kMaxPrefetchBytes});
+}
+
+std::shared_ptr<Flight> Filler::StartAhead(Blob& blob, uint32_t unit) {
+  FlightTable& table = blob.flights();
+  const MutexLock lock(table.mutex);
+  if (blob.cache().IsUnitPresent(unit) || table.flights.contains(unit)) {
+    return nullptr;
+  }
+  auto flight = std::make_shared<Flight>(unit, /*is_demand=*/false);
+  table.flights[unit] = flight;
+  return flight;
+}
+
+// --- what mounts asked for ---
+
+void Filler::Prefetch(const std::shared_ptr<Blob>& blob, std::vector<image::PrefetchRun> runs) {
+  if (runs.empty() || blob->cache().AllPresent()) {
+    return;
+  }
+  prefetch_.Push(PrefetchWalk(blob, std::move(runs)));
+  queue_.Push({.step = Step::kPrefetch}, Priority::kPrefetch);
+}
+
+void Filler::SlotIsFree(const FetchTask& ended) {
+  if (!ended.prefetch) {
+    return;
+  }
+  --prefetch_requests_;
+  if (!prefetch_.empty()) {
+    queue_.Push({.step = Step::kPrefetch}, Priority::kPrefetch);
+  }
+}
+
+bool Filler::TakePrefetchSlot() {
+  uint32_t taken = prefetch_requests_;
+  while (taken < options_.max_prefetch_requests) {
+    if (prefetch_requests_.compare_exchange_weak(taken, taken + 1)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Whoever finds no slot leaves the rest to the end of a request that has one.
+void Filler::ContinuePrefetch() {
+  while (!prefetch_.empty() && TakePrefetchSlot()) {
+    if (auto walk = prefetch_.Pop()) {
+      StartNext(std::move(*walk));
+    }
+    --prefetch_requests_;  // The request that was started, if any, has counted itself.
+  }
+}
+
+void Filler::StartNext(PrefetchWalk walk) {
+  const std::shared_ptr<Blob> blob = walk.blob();
+  if (blob == nullptr) {
+    return;  // Evicted.
+  }
+  const FetchTask task{.blob = blob, .prefetch = true, .max_request_bytes = kMaxMountPrefetchBytes};
+  const MergeLimits limits = LimitsOf(task);
+  Flights started;
+  FetchPlan plan;  // Only to see where the request is long enough.
+  for (; const auto unit = walk.unit(); walk.Advance()) {
+    if (blob->cache().IsUnitPresent(*unit)) {  // Without the lock that readers need.
+      continue;
+    }
+    if (!AddUnit(plan, blob->map(), *unit, limits)) {
+      break;
+    }
+    if (auto flight = StartAhead(*blob, *unit); flight != nullptr) {
+      started.push_back(std::move(flight));
+    }
+  }
+  if (walk.unit()) {
+    prefetch_.Push(std::move(walk));  // Before the request, whose failure drops it.
+  }
+  StartFlights(started, task);
 }
 
 // --- fetching ---
+
+MergeLimits Filler::LimitsOf(const FetchTask& task) const {
+  MergeLimits limits = options_.merge;
+  limits.max_request_bytes = std::min(limits.max_request_bytes, task.max_request_bytes);
+  return limits;
+}
 
 void Filler::StartFlights(const Flights& flights, const FetchTask& task) {
   std::vector<uint32_t> units;
   std::ranges::transform(flights, std::back_inserter(units), &Flight::unit,
                          [](const auto& flight) -> const Flight& { return *flight; });
-  MergeLimits limits = options_.merge;
-  if (task.prefetch) {
-    limits.max_request_bytes = std::min(limits.max_request_bytes, kMaxPrefetchBytes);
-  }
   auto next = flights.begin();
-  for (FetchPlan& plan : PlanFetches(task.blob->map(), units, limits)) {
+  for (FetchPlan& plan : PlanFetches(task.blob->map(), units, LimitsOf(task))) {
     auto job = std::make_shared<FetchJob>();
     job->task = task;
     const auto end = next + static_cast<ptrdiff_t>(plan.units.size());
@@ -281,9 +358,6 @@ void Filler::PartArrived(const std::shared_ptr<FetchJob>& job, bool windows,
 }
 
 void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
-  if (job->task.prefetch) {
-    --prefetch_requests_;
-  }
   bool failed = false;
   {
     const MutexLock lock(job->mutex);
@@ -295,13 +369,16 @@ void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
     handles.swap(active_.at(job));
   }
   if (failed) {
-    queue_.Push({.job = job, .flight = kFetchFailed, .handles = std::move(handles)},
+    queue_.Push({.step = Step::kFetchFailed, .job = job, .handles = std::move(handles)},
                 Priority::kDemand);
   } else {
     for (uint32_t i = 0; i < job->flights.size(); ++i) {
       queue_.Push({.job = job, .flight = i, .handles = std::exchange(handles, Handles())},
                   job->flights[i]->demand ? Priority::kDemand : Priority::kPrefetch);
     }
+  }
+  if (!failed) {
+    SlotIsFree(job->task);
   }
   const MutexLock lock(mutex_);
   active_.erase(job);  // After the push: Stop closes the queue when nothing is active.
@@ -315,11 +392,16 @@ void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
 void Filler::RunWorker() {
   UnitFiller filler;
   while (auto work = queue_.Pop()) {
-    FetchJob& job = *work->job;
-    if (work->flight != kFetchFailed) {
-      FillOne(job, work->flight, filler);
-    } else {
-      FetchFailed(job);
+    switch (work->step) {
+      case Step::kFill:
+        FillOne(*work->job, work->flight, filler);
+        break;
+      case Step::kFetchFailed:
+        FetchFailed(*work->job);
+        break;
+      case Step::kPrefetch:
+        ContinuePrefetch();
+        break;
     }
   }
 }
@@ -391,11 +473,12 @@ void Filler::FetchFailed(FetchJob& job) {
   }
   if (again) {
     TryAgain(job, job.flights);
-    return;
+  } else {
+    for (const auto& flight : job.flights) {
+      Complete(*job.task.blob, *flight, error);
+    }
   }
-  for (const auto& flight : job.flights) {
-    Complete(*job.task.blob, *flight, error);
-  }
+  SlotIsFree(job.task);  // Not before: what follows of a blob that failed is dropped now.
 }
 
 bool Filler::MayTryAgain(const FetchTask& task, const Error& error) {
@@ -450,6 +533,10 @@ void Filler::Complete(Blob& blob, Flight& flight, const Result<void>& outcome) {
     LogWarning("fill failed blob={} unit={} waiters={} reason=\"{}\"",
                blob.map().blob_digest().ToString(), flight.unit, waiters.size(),
                outcome.error().ToString());
+  }
+  if (!outcome && !flight.demand && prefetch_.Drop(blob)) {
+    LogInfo("prefetch given up blob={} reason=\"{}\"", blob.map().blob_digest().ToString(),
+            outcome.error().ToString());
   }
   for (const auto& waiter : waiters) {
     waiter->UnitDone(outcome);

@@ -20,6 +20,7 @@
 #include "cachemgr/cache/fetch_job.h"
 #include "cachemgr/cache/fill_plan.h"
 #include "cachemgr/cache/log_budget.h"
+#include "cachemgr/cache/prefetch_list.h"
 #include "cachemgr/cache/sources.h"
 #include "cachemgr/cache/unit_filler.h"
 #include "cachemgr/cache/work_queue.h"
@@ -34,7 +35,8 @@ struct FillOptions {
   /// The most units that are fetched ahead of demands that walk through a blob (ReadAhead); 0:
   /// none.
   uint32_t readahead_units = 8;
-  /// Requests under way that no kernel request waits for; beyond it prefetch is shed.
+  /// Requests under way that no kernel request waits for; beyond it read-ahead is shed, and what
+  /// mounts asked for waits.
   uint32_t max_prefetch_requests = 4;
   unsigned workers = 2;
 };
@@ -44,6 +46,9 @@ struct FillOptions {
 ///   Demand (reader thread)          absent units -> start or join a flight for each -> fetch
 ///   Fetched (fetch loop's thread)   bytes -> work queue
 ///   Work ("fill-N")                 decode, verify, write, mark present -> waiters
+///
+/// What mounts ask for ahead of any demand waits in a list until there is a slot for a prefetch
+/// request, and behind demand in the work queue.
 ///
 /// A flight whose fetch fails goes on with the next source; what the last one has is asked for
 /// until the deadline. A flight that is refused, or whose bytes do not match, is fetched once more
@@ -63,6 +68,9 @@ class Filler {
   /// Answers at once when nothing is absent (any more). Does not wait.
   void Demand(const std::shared_ptr<Blob>& blob, ByteRange range,
               std::unique_ptr<DemandReply> reply);
+  /// Fetches units of the blob's map that no kernel request waits for, in their order; goes on when
+  /// a request ends, and gives up when one fails. Does not wait.
+  void Prefetch(const std::shared_ptr<Blob>& blob, std::vector<image::PrefetchRun> runs);
   /// Cancels every fetch, fails every waiter (Cancelled) and ends the workers; later demands fail
   /// at once. Blobs are quiet afterwards.
   void Stop();
@@ -70,11 +78,16 @@ class Filler {
   void ExpireDue() { watch_.ExpireDue(); }
 
  private:
-  static constexpr uint32_t kFetchFailed = UINT32_MAX;
+  enum class Step : uint8_t {
+    kFill,         ///< One flight of a job, from its bytes.
+    kFetchFailed,  ///< All flights of a job.
+    kPrefetch,     ///< There may be a slot for what mounts asked for. No job.
+  };
   struct Work {
-    std::shared_ptr<FetchJob> job;
-    uint32_t flight = 0;  ///< Index in job->flights; kFetchFailed: all of them failed.
-    std::vector<std::unique_ptr<fetcher::FetchHandle>> handles;  ///< Let go of on the worker.
+    Step step = Step::kFill;
+    std::shared_ptr<FetchJob> job = nullptr;
+    uint32_t flight = 0;                                              ///< Index in job->flights.
+    std::vector<std::unique_ptr<fetcher::FetchHandle>> handles = {};  ///< Let go of on the worker.
   };
   using Handles = std::vector<std::unique_ptr<fetcher::FetchHandle>>;
   using Flights = std::vector<std::shared_ptr<Flight>>;
@@ -88,7 +101,17 @@ class Filler {
   };
 
   Joined JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& waiter);
-  void Prefetch(const std::shared_ptr<Blob>& blob, ReadAhead::Window window);
+  void FetchAhead(const std::shared_ptr<Blob>& blob, ReadAhead::Window window);
+  /// A flight without waiters, unless the unit is there or has one.
+  static std::shared_ptr<Flight> StartAhead(Blob& blob, uint32_t unit);
+  /// True: there was a free slot for a request that nobody waits for.
+  bool TakePrefetchSlot();
+  void ContinuePrefetch();
+  /// A request of this task has ended: whatever waits for its slot may go on.
+  void SlotIsFree(const FetchTask& ended);
+  /// Starts the walk's next request; the rest of it goes back to the list.
+  void StartNext(PrefetchWalk walk);
+  [[nodiscard]] MergeLimits LimitsOf(const FetchTask& task) const;
   /// Plans and starts the requests for flights, which are sorted by unit.
   void StartFlights(const Flights& flights, const FetchTask& task);
   void StartJob(const std::shared_ptr<FetchJob>& job);
@@ -119,7 +142,8 @@ class Filler {
   const std::function<bool()> make_room_;
   DeadlineWatch watch_;
   WorkQueue<Work> queue_;
-  std::atomic<uint32_t> prefetch_requests_ = 0;  // Under way.
+  std::atomic<uint32_t> prefetch_requests_ = 0;  // Under way, or about to be started.
+  PrefetchList prefetch_;
 
   FaultLog faults_;
   LogBudget failures_;

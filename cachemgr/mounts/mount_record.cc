@@ -22,14 +22,48 @@ bool GetString(const Json& object, const char* name, std::string& into) {
   return true;
 }
 
+Json EncodeLayers(const std::vector<LayerNote>& layers) {
+  Json array = Json::array();
+  for (const LayerNote& layer : layers) {
+    array.push_back({{"digest", layer.digest},
+                     {"reader", layer.reader},
+                     {"origin", layer.origin},
+                     {"why_not", layer.why_not}});
+  }
+  return array;
+}
+
+// Notes are for people: what is not one is left out.
+std::vector<LayerNote> DecodeLayers(const Json& array) {
+  std::vector<LayerNote> layers;
+  if (!array.is_array()) {
+    return layers;
+  }
+  for (const Json& entry : array) {
+    LayerNote layer;
+    if (entry.is_object() && GetString(entry, "digest", layer.digest) &&
+        GetString(entry, "reader", layer.reader) && GetString(entry, "origin", layer.origin) &&
+        GetString(entry, "why_not", layer.why_not)) {
+      layers.push_back(std::move(layer));
+    }
+  }
+  return layers;
+}
+
 }  // namespace
 
 std::string EncodeMountRecord(const MountRecord& record) {
-  return Json{{"version", kVersion},         {"id", record.id},
-              {"target", record.target},     {"bootstrap_digest", record.bootstrap_digest},
-              {"keys", record.keys},         {"channel", record.channel},
-              {"instance", record.instance}, {"boot_id", record.boot_id},
-              {"device", record.device},     {"lost", record.lost}}
+  return Json{{"version", kVersion},
+              {"id", record.id},
+              {"target", record.target},
+              {"bootstrap_digest", record.bootstrap_digest},
+              {"keys", record.keys},
+              {"channel", record.channel},
+              {"instance", record.instance},
+              {"boot_id", record.boot_id},
+              {"device", record.device},
+              {"lost", record.lost},
+              {"layers", EncodeLayers(record.layers)}}
       .dump(2, ' ', true, Json::error_handler_t::replace);
 }
 
@@ -51,6 +85,7 @@ Result<MountRecord> DecodeMountRecord(const std::string& json) {
   }
   (void)GetString(document, "boot_id", record.boot_id);
   record.lost = document.value("lost", Json(false)) == Json(true);
+  record.layers = DecodeLayers(document.value("layers", Json()));
   record.keys = keys.get<std::vector<std::string>>();
   record.device = device.get<dev_t>();
   return record;

@@ -10,6 +10,15 @@
 
 namespace floe::cachemgr {
 
+/// How a layer came to be lazy, as the Mount call had it.
+struct LayerNote {
+  std::string digest = {};   ///< sha256:... of the layer.
+  std::string reader = {};   ///< "floe-index", "estargz", ...
+  std::string origin = {};   ///< "local", "bound", "repository".
+  std::string why_not = {};  ///< Why no better reader served it; empty when there was none.
+  bool operator==(const LayerNote&) const = default;
+};
+
 /// What is remembered of a mount (mounts/<id>/record.json, docs/cache.md).
 struct MountRecord {
   std::string id = {};
@@ -23,6 +32,7 @@ struct MountRecord {
   /// The kernel still has it, but the group that watched its files died with its last holder: what
   /// was not there then may have been read as zeros, and be in the page cache (FanotifyChannel).
   bool lost = false;
+  std::vector<LayerNote> layers = {};  ///< Bottom to top; empty: an older version's.
 };
 
 std::string EncodeMountRecord(const MountRecord& record);

@@ -74,6 +74,22 @@ Result<void> CheckBootstrap(const MountRequest& request, const std::string& byte
   return Ok();
 }
 
+// Runs lie inside the BlobMaps.
+Result<void> CheckPrefetch(const MountRequest& request,
+                           const std::vector<std::shared_ptr<Blob>>& blobs) {
+  for (size_t slot = 0; slot < blobs.size(); ++slot) {
+    const uint32_t units = blobs[slot]->map().unit_count();
+    for (const image::PrefetchRun& run : request.devices[slot].prefetch) {
+      if (run.unit_count == 0 || run.first_unit > units ||
+          run.unit_count > units - run.first_unit) {
+        return InvalidArgument("device {} has {} units, prefetch wants {}+{}", slot, units,
+                               run.first_unit, run.unit_count);
+      }
+    }
+  }
+  return Ok();
+}
+
 Result<void> CheckSizes(const std::string& bytes, const std::vector<std::shared_ptr<Blob>>& blobs) {
   FLOE_ASSIGN_OR_RETURN(const erofs::BootstrapReader reader, erofs::BootstrapReader::Open(bytes));
   for (size_t slot = 0; slot < blobs.size(); ++slot) {
@@ -369,6 +385,9 @@ Result<MountOutcome> MountTable::Mount(const MountRequest& request) {
   }
   LogInfo("mounted id={} channel={} devices={} target={}", request.id, (*entry)->record.channel,
           request.devices.size(), target);
+  for (size_t slot = 0; slot < request.devices.size(); ++slot) {
+    (*entry)->blobs[slot]->Prefetch(request.devices[slot].prefetch);
+  }
   MountOutcome outcome{.channel = (*entry)->record.channel};
   const MutexLock lock(mutex_);
   entries_[request.id] = std::move(*entry);
@@ -390,6 +409,7 @@ Result<std::shared_ptr<MountTable::Entry>> MountTable::MountAnew(const MountRequ
     blobs.push_back(std::move(blob));
   }
   FLOE_RETURN_IF_ERROR(CheckSizes(*bytes, blobs));
+  FLOE_RETURN_IF_ERROR(CheckPrefetch(request, blobs));
   FLOE_RETURN_IF_ERROR(CreateDirectories(directory_ / request.id));
   FLOE_RETURN_IF_ERROR(ReplaceFile(directory_ / request.id / "bootstrap", *bytes));
 
@@ -398,7 +418,8 @@ Result<std::shared_ptr<MountTable::Entry>> MountTable::MountAnew(const MountRequ
                    .target = target,
                    .bootstrap_digest = request.bootstrap_digest.ToString(),
                    .instance = instance_,
-                   .boot_id = boot_id_};
+                   .boot_id = boot_id_,
+                   .layers = request.layers};
   std::ranges::transform(request.devices, std::back_inserter(entry->record.keys),
                          &DeviceRequest::key);
   FLOE_RETURN_IF_ERROR(Attach(request, blobs, *entry));

@@ -24,6 +24,7 @@ struct MountRequest {
   Digest bootstrap_digest;
   std::vector<DeviceRequest> devices;
   std::filesystem::path target;
+  std::vector<LayerNote> layers = {};  ///< Bottom to top.
 };
 struct MountOutcome {
   std::string channel;
@@ -72,7 +73,8 @@ class MountTable {
  private:
   struct Entry {
     MountRecord record = {};
-    std::vector<std::shared_ptr<Blob>> blobs = {};  ///< Of this process's mounts: not removed.
+    std::vector<std::shared_ptr<Blob>> blobs =
+        {};  ///< Of this process's mounts, by slot: not removed.
     // Of this process's mounts only. Slots of complete blobs are null.
     std::vector<std::unique_ptr<DeviceRegistration>> registrations = {};
   };

@@ -21,7 +21,16 @@ Result<MountRequest> FromMessage(const v1::MountRequest& message) {
           {.repository = {.registry = source.registry(), .path = source.repository()},
            .plain_http = source.plain_http()});
     }
+    for (const v1::UnitRun& run : from.prefetch()) {
+      device.prefetch.push_back({.first_unit = run.first_unit(), .unit_count = run.unit_count()});
+    }
     request.devices.push_back(std::move(device));
+  }
+  for (const v1::LayerNote& layer : message.layers()) {
+    request.layers.push_back({.digest = layer.digest(),
+                              .reader = layer.reader(),
+                              .origin = layer.origin(),
+                              .why_not = layer.why_not()});
   }
   return request;
 }
@@ -48,6 +57,13 @@ void ToMessage(const MountStatus& mount, v1::MountStatus& message) {
   message.set_live(mount.live);
   message.set_lost(mount.record.lost);
   message.set_detached(mount.detached);
+  for (const LayerNote& layer : mount.record.layers) {
+    v1::LayerNote& out = *message.add_layers();
+    out.set_digest(layer.digest);
+    out.set_reader(layer.reader);
+    out.set_origin(layer.origin);
+    out.set_why_not(layer.why_not);
+  }
 }
 
 void ToMessage(const CacheUsage& usage, v1::CacheUsage& message) {

@@ -460,6 +460,152 @@ TEST_F(FillerTest, PrefetchIsShedBeyondItsLimit) {
   EXPECT_EQ(client_->requests().size(), 3U);
 }
 
+/// Many units, one request for every unit.
+class PrefetchTest : public FillerTest {
+ protected:
+  void StartWith(uint32_t max_prefetch_requests) {
+    FillOptions options = NoReadAhead();
+    options.max_prefetch_requests = max_prefetch_requests;
+    options.merge.max_request_bytes = kUnitBytes;
+    Start(TestBlob::Make({.file_bytes = {200000}}), options);
+  }
+  std::vector<uint64_t> RequestedUnits() {
+    std::vector<uint64_t> units;
+    for (const auto& request : client_->requests()) {
+      units.push_back(request.range.offset / kUnitBytes);
+    }
+    return units;
+  }
+  void WaitUntilPresent(uint32_t unit) const {
+    while (!blob_->cache().IsUnitPresent(unit)) {
+      std::this_thread::yield();
+    }
+  }
+  static constexpr uint64_t kUnitBytes = 8192;
+};
+
+TEST_F(PrefetchTest, RunsAreFetchedInTheirOrderThoughNobodyReads) {
+  StartWith(/*max_prefetch_requests=*/1);
+  blob_->Prefetch({{.first_unit = 5, .unit_count = 2}, {.first_unit = 1, .unit_count = 3}});
+  WaitUntilPresent(3);
+  filler_->Stop();
+  EXPECT_THAT(RequestedUnits(), ::testing::ElementsAre(5, 6, 1, 2, 3));
+  EXPECT_EQ(counters_.reads_filled, 0U);
+}
+
+TEST_F(PrefetchTest, NeighboursShareRequestsUpToALimitOfTheirOwn) {
+  Start(TestBlob::Make({.file_bytes = {9U << 20U}, .unit_bytes = 1U << 18U}), NoReadAhead());
+  const uint32_t units = blob_->map().unit_count();
+  blob_->Prefetch({{.first_unit = 0, .unit_count = units}});
+  WaitUntilPresent(units - 1);
+  filler_->Stop();
+  std::vector<uint64_t> lengths;
+  for (const auto& request : client_->requests()) {
+    lengths.push_back(request.range.length);
+  }
+  EXPECT_THAT(lengths, ::testing::ElementsAre(4U << 20U, 4U << 20U, (1U << 20U) + 512));
+}
+
+TEST_F(PrefetchTest, WaitsForSlotsAndIsNotForgotten) {
+  StartWith(/*max_prefetch_requests=*/2);
+  client_->Hold();
+  blob_->Prefetch({{.first_unit = 0, .unit_count = 8}});
+  client_->WaitForRequests(2);
+  // Demand is not held up by them.
+  const auto demand = Read({.offset = 20 * kUnitBytes, .length = 1024});
+  client_->WaitForRequests(3);
+  EXPECT_THAT(RequestedUnits(), ::testing::ElementsAre(0, 1, 20));
+  client_->Release();
+  FLOE_EXPECT_OK(demand->Get());
+  WaitUntilPresent(7);
+  filler_->Stop();
+  EXPECT_EQ(client_->requests().size(), 9U);
+}
+
+TEST_F(PrefetchTest, DemandJoinsWhatIsUnderWay) {
+  StartWith(/*max_prefetch_requests=*/1);
+  client_->Hold();
+  blob_->Prefetch({{.first_unit = 2, .unit_count = 1}});
+  client_->WaitForRequests(1);
+  const auto demand = Read({.offset = 2 * kUnitBytes, .length = 1024});
+  client_->Release();
+  FLOE_EXPECT_OK(demand->Get());
+  EXPECT_EQ(client_->requests().size(), 1U);
+  EXPECT_EQ(counters_.reads_joined, 1U);
+}
+
+TEST_F(PrefetchTest, BlobsTakeTurns) {
+  StartWith(/*max_prefetch_requests=*/1);
+  const TestBlob second = TestBlob::Make({.file_bytes = {200000}, .seed = 2});
+  client_->AddBlob(second.blob);
+  auto opened =
+      Blob::Open(second.Store(directory_.path()), second.key, "boot-1", *filler_, counters_);
+  FLOE_ASSERT_OK(opened);
+  FLOE_ASSERT_OK((*opened)->AddSources(*blob_->sources()));
+  client_->Hold();
+  blob_->Prefetch({{.first_unit = 0, .unit_count = 2}});
+  (*opened)->Prefetch({{.first_unit = 0, .unit_count = 2}});
+  client_->Release();
+  WaitUntilPresent(1);
+  while (!(*opened)->cache().IsUnitPresent(1)) {
+    std::this_thread::yield();
+  }
+  filler_->Stop();
+  std::vector<Digest> order;
+  for (const auto& request : client_->requests()) {
+    order.push_back(request.digest);
+  }
+  EXPECT_THAT(order, ::testing::UnorderedElementsAre(test_blob_.digest, test_blob_.digest,
+                                                     second.digest, second.digest));
+  EXPECT_EQ(order[0], test_blob_.digest);
+}
+
+TEST_F(PrefetchTest, WhatIsPresentIsNotFetchedAgain) {
+  StartWith(/*max_prefetch_requests=*/4);
+  FLOE_EXPECT_OK(Read({.offset = 2 * kUnitBytes, .length = 1024})->Get());
+  blob_->Prefetch({{.first_unit = 1, .unit_count = 3}});
+  WaitUntilPresent(3);
+  WaitUntilPresent(1);
+  filler_->Stop();
+  EXPECT_THAT(RequestedUnits(), ::testing::UnorderedElementsAre(2, 1, 3));
+}
+
+TEST_F(PrefetchTest, ACompleteBlobWantsNothing) {
+  StartWith(/*max_prefetch_requests=*/4);
+  FLOE_EXPECT_OK(Read(test_blob_.WholeDevice())->Get());
+  const size_t requests = client_->requests().size();
+  blob_->Prefetch({{.first_unit = 0, .unit_count = 3}});
+  filler_->Stop();
+  EXPECT_EQ(client_->requests().size(), requests);
+}
+
+TEST_F(PrefetchTest, AFailureEndsIt) {
+  StartWith(/*max_prefetch_requests=*/1);
+  client_->SetScript([](const auto&) { return Unauthenticated("401"); });
+  client_->Hold();
+  blob_->Prefetch({{.first_unit = 0, .unit_count = 20}});
+  client_->WaitForRequests(1);
+  client_->Release();
+  while (Count(FaultKind::kOther).all == 0) {
+    std::this_thread::yield();
+  }
+  client_->SetScript(nullptr);
+  FLOE_EXPECT_OK(Read({.offset = 22 * kUnitBytes, .length = 1024})->Get());
+  filler_->Stop();
+  EXPECT_EQ(client_->requests().size(), 2U);
+}
+
+TEST_F(PrefetchTest, StopForgetsIt) {
+  StartWith(/*max_prefetch_requests=*/1);
+  client_->Hold();
+  blob_->Prefetch({{.first_unit = 0, .unit_count = 20}});
+  client_->WaitForRequests(1);
+  filler_->Stop();
+  EXPECT_EQ(client_->requests().size(), 1U);
+  blob_->Prefetch({{.first_unit = 0, .unit_count = 20}});
+  EXPECT_EQ(client_->requests().size(), 1U);
+}
+
 TEST_F(FillerTest, ConcurrentReadersOfEverythingGetRightBytes) {
   FillOptions options;
   options.workers = 3;

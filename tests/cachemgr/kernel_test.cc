@@ -617,8 +617,40 @@ TEST_F(KernelTest, BadRequestsAreRefusedAndLeaveNothing) {
   wrong_map.devices[0].blob_map = directory_ / "bootstrap";
   FLOE_EXPECT_ERROR(manager_->Mount(wrong_map), ErrorCode::kInvalidArgument, "BlobMap");
 
+  for (const image::PrefetchRun run :
+       {image::PrefetchRun{.first_unit = 0, .unit_count = 0},
+        image::PrefetchRun{.first_unit = UINT32_MAX, .unit_count = 1},
+        image::PrefetchRun{.first_unit = 1, .unit_count = UINT32_MAX}}) {
+    MountRequest wrong_prefetch = Request();
+    wrong_prefetch.devices[0].prefetch = {run};
+    FLOE_EXPECT_ERROR(manager_->Mount(wrong_prefetch), ErrorCode::kInvalidArgument, "prefetch");
+  }
+  MountRequest wrong_windows = Request();
+  wrong_windows.devices[0].windows = directory_ / "bootstrap";
+  FLOE_EXPECT_ERROR(manager_->Mount(wrong_windows), ErrorCode::kInvalidArgument, "no windows");
+
   EXPECT_TRUE(manager_->Mounts().empty());
   EXPECT_TRUE(std::filesystem::is_empty(manager_->root() / "mounts"));
+}
+
+TEST_F(KernelTest, ANewMountFetchesWhatItAsksForAndKeepsItsNotes) {
+  if (auto can = CanUseChannel("auto"); !can) {
+    GTEST_SKIP() << can.error().message;
+  }
+  StartManager();
+  MountRequest request = Request();
+  request.devices[0].prefetch = {{.first_unit = 1, .unit_count = 2}};
+  request.layers = {{.digest = blob_.digest.ToString(), .reader = "soci", .origin = "bound"}};
+  FLOE_ASSERT_OK(manager_->Mount(request));
+  client_->WaitForRequests(1);
+  EXPECT_EQ(client_->requests()[0].range.offset, blob_.data.units[1].range.offset);
+  ASSERT_EQ(manager_->Mounts().size(), 1U);
+  EXPECT_EQ(manager_->Mounts()[0].record.layers, request.layers);
+  StopManager();
+  StartManager();
+  for (const MountStatus& mount : manager_->Mounts()) {
+    EXPECT_EQ(mount.record.layers, request.layers);
+  }
 }
 
 TEST_F(KernelTest, ADamagedBootstrapIsRefused) {

@@ -111,7 +111,9 @@ TEST(MountRecordTest, RoundTrip) {
                            .keys = {"k1", "k2"},
                            .channel = "fuse",
                            .instance = "i",
-                           .device = makedev(0, 77)};
+                           .device = makedev(0, 77),
+                           .layers = {{.digest = "sha256:1", .reader = "soci", .origin = "bound"},
+                                      {.digest = "sha256:2", .why_not = "no \"index\""}}};
   FLOE_ASSERT_OK_AND_ASSIGN(const MountRecord decoded,
                             DecodeMountRecord(EncodeMountRecord(record)));
   EXPECT_EQ(decoded.id, record.id);
@@ -120,6 +122,21 @@ TEST(MountRecordTest, RoundTrip) {
   EXPECT_EQ(decoded.channel, record.channel);
   EXPECT_EQ(decoded.instance, record.instance);
   EXPECT_EQ(decoded.device, record.device);
+  EXPECT_EQ(decoded.layers, record.layers);
+}
+
+TEST(MountRecordTest, RecordsWithoutNotesAreReadAndWrongNotesLeftOut) {
+  std::string json = EncodeMountRecord({.id = "a", .layers = {{.digest = "sha256:1"}}});
+  const auto replace = [&](const std::string& what, const std::string& by) {
+    std::string copy = json;
+    return copy.replace(copy.find(what), what.size(), by);
+  };
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountRecord older,
+                            DecodeMountRecord(replace("\"layers\"", "\"others\"")));
+  EXPECT_TRUE(older.layers.empty());
+  FLOE_ASSERT_OK_AND_ASSIGN(const MountRecord wrong,
+                            DecodeMountRecord(replace("\"sha256:1\"", "7")));
+  EXPECT_TRUE(wrong.layers.empty());
 }
 
 TEST(MountRecordTest, DamagedRecordsAreDataLoss) {

@@ -108,6 +108,27 @@ TEST_F(ServiceTest, MountReadStatusUnmount) {
   EXPECT_TRUE(stub_->Unmount(&unmount_context, unmount, &unmounted).ok());
 }
 
+TEST_F(ServiceTest, NotesOnLayersComeBackInTheStatus) {
+  if (auto can = CanUseChannel("auto"); !can) {
+    GTEST_SKIP() << can.error().message;
+  }
+  v1::MountRequest message = Message();
+  v1::LayerNote& note = *message.add_layers();
+  note.set_digest("sha256:11");
+  note.set_reader("stream");
+  note.set_origin("local");
+  note.set_why_not("no index");
+  grpc::ClientContext mount_context;
+  v1::MountReply mounted;
+  ASSERT_TRUE(stub_->Mount(&mount_context, message, &mounted).ok());
+  grpc::ClientContext status_context;
+  v1::StatusReply reply;
+  ASSERT_TRUE(stub_->Status(&status_context, {}, &reply).ok());
+  ASSERT_EQ(reply.mounts_size(), 1);
+  ASSERT_EQ(reply.mounts(0).layers_size(), 1);
+  EXPECT_EQ(reply.mounts(0).layers(0).SerializeAsString(), note.SerializeAsString());
+}
+
 TEST_F(ServiceTest, FaultsOfRegistriesAreReportedByKindAndIntegrityApart) {
   if (auto can = CanUseChannel("auto"); !can) {
     GTEST_SKIP() << can.error().message;

@@ -51,6 +51,27 @@ TEST(StatusTest, TextSaysHowMuchIsPresentAndWhatIsDead) {
   EXPECT_THAT(text, HasSubstr("DEAD"));
 }
 
+TEST(StatusTest, HowEachLayerCameToBeLazyIsOneLine) {
+  cachemgr::v1::StatusReply status = Sample();
+  auto* first = status.mutable_mounts(0)->add_layers();
+  first->set_digest("sha256:0123456789abcdef0123");
+  first->set_reader("soci");
+  first->set_origin("bound");
+  auto* second = status.mutable_mounts(0)->add_layers();
+  second->set_digest("sha256:fedcba");
+  second->set_reader("stream");
+  second->set_origin("local");
+  second->set_why_not("no index:\nnot found");
+  const std::string text = StatusText(status);
+  EXPECT_THAT(text, HasSubstr("    sha256:0123456789ab  soci  bound\n"));
+  EXPECT_THAT(text,
+              HasSubstr("    sha256:fedcba  stream  local  not better: no index:?not found\n"));
+  const auto json = nlohmann::json::parse(StatusJson(status), nullptr, false);
+  EXPECT_EQ(json["mounts"][0]["layers"][0]["reader"], "soci");
+  EXPECT_EQ(json["mounts"][0]["layers"][1]["digest"], "sha256:fedcba");
+  EXPECT_EQ(json["mounts"][0]["layers"][1]["why_not"], "no index:\nnot found");
+}
+
 TEST(StatusTest, LostAndDetachedMountsAndTheKeeperAreNamed) {
   cachemgr::v1::StatusReply status = Sample();
   status.set_keeper("connected");
