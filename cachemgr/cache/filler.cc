@@ -173,7 +173,11 @@ void Filler::Prefetch(const std::shared_ptr<Blob>& blob, std::vector<image::Pref
 }
 
 void Filler::SlotIsFree(const FetchTask& ended) {
-  if (ended.prefetch && !prefetch_.empty()) {
+  if (!ended.prefetch) {
+    return;
+  }
+  --prefetch_requests_;
+  if (!prefetch_.empty()) {
     queue_.Push({.step = Step::kPrefetch}, Priority::kPrefetch);
   }
 }
@@ -191,19 +195,17 @@ bool Filler::TakePrefetchSlot() {
 // Whoever finds no slot leaves the rest to the end of a request that has one.
 void Filler::ContinuePrefetch() {
   while (!prefetch_.empty() && TakePrefetchSlot()) {
-    auto walk = prefetch_.Pop();
-    const bool goes_on = walk && StartNext(*walk);
-    --prefetch_requests_;  // The request that was started, if any, has counted itself.
-    if (goes_on) {
-      prefetch_.Push(std::move(*walk));
+    if (auto walk = prefetch_.Pop()) {
+      StartNext(std::move(*walk));
     }
+    --prefetch_requests_;  // The request that was started, if any, has counted itself.
   }
 }
 
-bool Filler::StartNext(PrefetchWalk& walk) {
+void Filler::StartNext(PrefetchWalk walk) {
   const std::shared_ptr<Blob> blob = walk.blob();
   if (blob == nullptr) {
-    return false;  // Evicted.
+    return;  // Evicted.
   }
   const FetchTask task{.blob = blob, .prefetch = true, .max_request_bytes = kMaxMountPrefetchBytes};
   const MergeLimits limits = LimitsOf(task);
@@ -220,8 +222,10 @@ bool Filler::StartNext(PrefetchWalk& walk) {
       started.push_back(std::move(flight));
     }
   }
+  if (walk.unit()) {
+    prefetch_.Push(std::move(walk));  // Before the request, whose failure drops it.
+  }
   StartFlights(started, task);
-  return walk.unit().has_value();
 }
 
 // --- fetching ---
@@ -354,9 +358,6 @@ void Filler::PartArrived(const std::shared_ptr<FetchJob>& job, bool windows,
 }
 
 void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
-  if (job->task.prefetch) {
-    --prefetch_requests_;
-  }
   bool failed = false;
   {
     const MutexLock lock(job->mutex);
@@ -472,10 +473,10 @@ void Filler::FetchFailed(FetchJob& job) {
   }
   if (again) {
     TryAgain(job, job.flights);
-    return;
-  }
-  for (const auto& flight : job.flights) {
-    Complete(*job.task.blob, *flight, error);
+  } else {
+    for (const auto& flight : job.flights) {
+      Complete(*job.task.blob, *flight, error);
+    }
   }
   SlotIsFree(job.task);  // Not before: what follows of a blob that failed is dropped now.
 }

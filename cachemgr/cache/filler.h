@@ -109,8 +109,8 @@ class Filler {
   void ContinuePrefetch();
   /// A request of this task has ended: whatever waits for its slot may go on.
   void SlotIsFree(const FetchTask& ended);
-  /// Starts the walk's next request; false at its end.
-  bool StartNext(PrefetchWalk& walk);
+  /// Starts the walk's next request; the rest of it goes back to the list.
+  void StartNext(PrefetchWalk walk);
   [[nodiscard]] MergeLimits LimitsOf(const FetchTask& task) const;
   /// Plans and starts the requests for flights, which are sorted by unit.
   void StartFlights(const Flights& flights, const FetchTask& task);

@@ -40,6 +40,9 @@ Result<MountRequest> FromMessage(const v1::MountRequest& message) {
     for (const v1::UnitRun& run : from.prefetch()) {
       device.prefetch.push_back({.first_unit = run.first_unit(), .unit_count = run.unit_count()});
     }
+    for (const v1::UnitRun& run : from.prefetch()) {
+      device.prefetch.push_back({.first_unit = run.first_unit(), .unit_count = run.unit_count()});
+    }
     request.devices.push_back(std::move(device));
   }
   for (const v1::LayerNote& layer : message.layers()) {
