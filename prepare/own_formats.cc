@@ -9,8 +9,24 @@
 #include "prepare/kept_layers.h"
 #include "prepare/nydus_image.h"
 #include "prepare/soci_image.h"
+#include "prepare/stargz_layer.h"
 
 namespace floe::prepare {
+
+namespace {
+
+bool IsZstd(const image::Descriptor& layer) { return layer.media_type.ends_with("zstd"); }
+
+// Of all that the manifest says about a layer: the digest of its table of contents among it.
+Digest AnnotationsDigest(const image::Descriptor& layer) {
+  Sha256Hasher hasher;
+  for (const auto& [name, value] : layer.annotations) {
+    hasher.Update(fmt::format("{}={}\n", name, value));
+  }
+  return hasher.Finish();
+}
+
+}  // namespace
 
 /// The SOCI index that the manifest names: read when the first layer wants it.
 class OwnFormats::BoundSociIndex {
@@ -49,6 +65,10 @@ std::vector<OwnFormat> OwnFormats::Of(size_t position) const {
   }
   std::vector<OwnFormat> formats;
   const image::Descriptor& layer = image_.manifest.layers[position];
+  if (IsStargzLayer(layer)) {
+    formats.push_back({IsZstd(layer) ? kZstdChunkedReader : kStargzReader,
+                       IndexStore::BoundScope(AnnotationsDigest(layer)), ReadStargzLayer});
+  }
   if (soci_ != nullptr) {
     formats.push_back({kSociReader, IndexStore::BoundScope(soci_->digest()),
                        [soci = soci_](const LayerContext& context) -> Result<ReadLayer> {

@@ -97,8 +97,8 @@ Result<void> Serve(const Arguments& arguments, const Config& config, const sigse
   const std::unique_ptr<prepare::LayerStreamer> streamer =
       stream_client == nullptr
           ? nullptr
-          : client::MakeLayerStreamer(*stream_client, [&config](const std::string& registry) {
-              return std::ranges::find(config.registry.plain_http, registry) !=
+          : client::MakeLayerStreamer(*stream_client, [&config](const std::string& host) {
+              return std::ranges::find(config.registry.plain_http, host) !=
                      config.registry.plain_http.end();
             });
   RegistryImageSource images(*registry,
