@@ -18,7 +18,8 @@ namespace {
 struct Case {
   const char* image;
   const char* producer;
-  bool rounds_times = true;  ///< The table keeps whole seconds.
+  bool rounds_times = true;         ///< The table keeps whole seconds.
+  bool loses_empty_xattrs = false;  ///< Old containers/storage; its archive has them.
 };
 
 /// The trees of images/oci, as the indexer sees them.
@@ -52,6 +53,14 @@ void RoundTime(std::string& line) {
   }
 }
 
+void DropEmptyXattr(std::string& line) {
+  constexpr std::string_view kEmpty = " user.empty=";
+  const size_t at = line.find(std::string(kEmpty) + " ");
+  if (at != line.npos) {
+    line.erase(at, kEmpty.size());
+  }
+}
+
 /// Like EXPECT_EQ, but says which lines differ.
 void ExpectLines(const std::vector<std::string>& found, const std::vector<std::string>& expected) {
   EXPECT_EQ(found.size(), expected.size());
@@ -79,6 +88,9 @@ TEST_P(StargzCorpusTest, EachLayerIsWhatItsArchiveIs) {
     FLOE_ASSERT_OK_AND_ASSIGN(const LayerIndex index, IndexFixture(layers_[i]));
     if (GetParam().rounds_times) {
       std::ranges::for_each(expected[i].tree, RoundTime);
+    }
+    if (GetParam().loses_empty_xattrs) {
+      std::ranges::for_each(expected[i].tree, DropEmptyXattr);
     }
     ExpectLines(Describe(index.data()), expected[i].tree);
     FLOE_ASSERT_OK_AND_ASSIGN(const std::string device, FillCheckedDevice(index, layers_[i].blob));
@@ -114,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"estargz-minchunk", "estargz"}, Case{"estargz-exttoc", "estargz"},
                       Case{"zstdchunked-stargz", "zstd:chunked stargz"},
                       Case{"zstdchunked-chunked", "zstd:chunked stargz"},
-                      Case{"zstdchunked-podman", "zstd:chunked containers/storage", false}),
+                      Case{"zstdchunked-podman", "zstd:chunked containers/storage", false, true}),
     [](const auto& test) {
       std::string name = test.param.image;
       std::erase(name, '-');
