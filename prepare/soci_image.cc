@@ -4,7 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "base/log.h"
 #include "image/manifest.h"
+#include "image/soci/soci_prefetch.h"
 #include "image/soci/ztoc.h"
 #include "image/soci/ztoc_layer.h"
 
@@ -65,15 +67,16 @@ Result<image::SociIndex> ReadIndex(fetcher::RegistryClient& client,
   return index;
 }
 
-Result<std::string> FetchZtoc(const LayerContext& context, const image::SociLayer& layer) {
-  if (layer.ztoc_bytes > image::kMaxZtocBytes) {
-    return ResourceExhausted("it has {} bytes, at most {}", layer.ztoc_bytes, image::kMaxZtocBytes);
+Result<std::string> FetchObject(const LayerContext& context, const image::SociObject& object,
+                                uint64_t limit_bytes) {
+  if (object.size_bytes > limit_bytes) {
+    return ResourceExhausted("it has {} bytes, at most {}", object.size_bytes, limit_bytes);
   }
   FLOE_ASSIGN_OR_RETURN(std::string bytes,
-                        context.client.GetBlob(context.image.reference.repository, layer.ztoc,
-                                               layer.ztoc_bytes, context.deadline));
-  if (bytes.size() != layer.ztoc_bytes) {
-    return DataLoss("it has {} bytes, its descriptor says {}", bytes.size(), layer.ztoc_bytes);
+                        context.client.GetBlob(context.image.reference.repository, object.digest,
+                                               object.size_bytes, context.deadline));
+  if (bytes.size() != object.size_bytes) {
+    return DataLoss("it has {} bytes, its descriptor says {}", bytes.size(), object.size_bytes);
   }
   return bytes;
 }
@@ -91,8 +94,28 @@ Result<uint64_t> CheckGzipHeader(const LayerContext& context) {
   return bytes.size();
 }
 
+// Nothing, with a warning, when there is no good list: it is a hint.
+std::vector<image::SociSpanRun> FetchPrefetch(const LayerContext& context,
+                                              const image::SociLayer& layer, ReadLayer& result) {
+  if (!layer.prefetch.has_value()) {
+    return {};
+  }
+  auto bytes = FetchObject(context, *layer.prefetch, image::kMaxSociPrefetchBytes);
+  result.read_bytes += bytes.has_value() ? bytes->size() : 0;
+  auto runs = bytes.has_value() ? image::ParseSociPrefetch(*bytes)
+                                : Result<std::vector<image::SociSpanRun>>(bytes.error());
+  if (!runs.has_value()) {
+    LogWarning("prefetch list ignored layer={} list={} reason=\"{}\"",
+               context.layer().digest.ToString(), layer.prefetch->digest.ToString(),
+               runs.error().message);
+    return {};
+  }
+  return std::move(runs).value();
+}
+
 Result<ReadLayer> ReadWithZtoc(const LayerContext& context, const image::SociLayer& layer) {
-  FLOE_ASSIGN_OR_RETURN(const std::string bytes, FetchZtoc(context, layer));
+  FLOE_ASSIGN_OR_RETURN(const std::string bytes,
+                        FetchObject(context, layer.ztoc, image::kMaxZtocBytes));
   FLOE_ASSIGN_OR_RETURN(const image::Ztoc ztoc, image::ParseZtoc(bytes));
   ReadLayer result;
   result.read_bytes = bytes.size();
@@ -104,9 +127,11 @@ Result<ReadLayer> ReadWithZtoc(const LayerContext& context, const image::SociLay
                                   .size_bytes = context.layer().size_bytes,
                                   .media_type = context.layer().media_type,
                                   .diff_id = context.diff_id()};
+  const auto prefetch = FetchPrefetch(context, layer, result);
   FLOE_ASSIGN_OR_RETURN(
       image::IndexedLayer indexed,
-      image::IndexZtocLayer(ztoc, source, {.disable_xattrs = layer.disable_xattrs}));
+      image::IndexZtocLayer(ztoc, source,
+                            {.disable_xattrs = layer.disable_xattrs, .prefetch = prefetch}));
   result.index = std::make_shared<const image::LayerIndex>(std::move(indexed.index));
   result.windows.push_back(std::move(indexed.windows));
   return result;
@@ -172,7 +197,7 @@ Result<ReadLayer> ReadSociLayer(const LayerContext& context, const image::SociIn
   }
   auto layer = ReadWithZtoc(context, found->second);
   if (!layer.has_value()) {
-    return WithContext(std::move(layer).error(), "ztoc " + found->second.ztoc.ToString());
+    return WithContext(std::move(layer).error(), "ztoc " + found->second.ztoc.digest.ToString());
   }
   layer->origin = origin;
   return layer;

@@ -9,6 +9,7 @@ namespace floe::image {
 namespace {
 
 constexpr std::string_view kZtocMediaType = "application/octet-stream";
+constexpr std::string_view kPrefetchMediaType = "application/vnd.amazon.soci.prefetch.v1+json";
 constexpr const char* kLayerDigest = "com.amazon.soci.image-layer-digest";
 constexpr const char* kLayerMediaType = "com.amazon.soci.image-layer-mediaType";
 constexpr const char* kSpanSize = "com.amazon.soci.span-size";
@@ -34,8 +35,7 @@ Result<std::optional<uint64_t>> ReadSpanSize(std::string_view text) {
 
 Result<SociLayer> ReadLayer(const Descriptor& descriptor) {
   SociLayer layer;
-  layer.ztoc = descriptor.digest;
-  layer.ztoc_bytes = descriptor.size_bytes;
+  layer.ztoc = {.digest = descriptor.digest, .size_bytes = descriptor.size_bytes};
   layer.media_type = FindAnnotation(descriptor, kLayerMediaType);
   layer.disable_xattrs = FindAnnotation(descriptor, kDisableXattrs) == "true";
   FLOE_ASSIGN_OR_RETURN(layer.span_bytes, ReadSpanSize(FindAnnotation(descriptor, kSpanSize)));
@@ -50,10 +50,20 @@ Result<void> AddLayer(const Descriptor& descriptor, SociIndex& index) {
   FLOE_ASSIGN_OR_RETURN(SociLayer layer, ReadLayer(descriptor));
   const auto [known, is_new] = index.layers.emplace(*digest, std::move(layer));
   // An image may hold a layer twice.
-  if (!is_new && known->second.ztoc != descriptor.digest) {
+  if (!is_new && known->second.ztoc.digest != descriptor.digest) {
     return DataLoss("another ztoc of layer {}", digest->ToString());
   }
   return Ok();
+}
+
+// A hint: one that says nothing of use is no reason to refuse the index.
+void AddPrefetch(const Descriptor& descriptor, SociIndex& index) {
+  const auto digest = Digest::Parse(FindAnnotation(descriptor, kLayerDigest));
+  const auto layer = digest.has_value() ? index.layers.find(*digest) : index.layers.end();
+  if (layer != index.layers.end()) {
+    layer->second.prefetch =
+        SociObject{.digest = descriptor.digest, .size_bytes = descriptor.size_bytes};
+  }
 }
 
 Result<int> VersionOf(const ImageManifest& manifest) {
@@ -85,6 +95,11 @@ Result<SociIndex> ParseSociIndex(std::string_view manifest_bytes) {
     }
     if (Result<void> added = AddLayer(manifest.layers[i], index); !added.has_value()) {
       return WithContext(std::move(added).error(), fmt::format("SOCI index: layers[{}]", i));
+    }
+  }
+  for (const Descriptor& descriptor : manifest.layers) {
+    if (descriptor.media_type == kPrefetchMediaType) {
+      AddPrefetch(descriptor, index);
     }
   }
   return index;

@@ -18,11 +18,17 @@ namespace floe::image {
 inline constexpr std::string_view kSociV1IndexType = "application/vnd.amazon.soci.index.v1+json";
 inline constexpr std::string_view kSociV2IndexType = "application/vnd.amazon.soci.index.v2+json";
 
+/// An object that an index names.
+struct SociObject {
+  Digest digest;
+  uint64_t size_bytes = 0;
+};
+
 /// What an index has for one layer.
 struct SociLayer {
-  Digest ztoc;
-  uint64_t ztoc_bytes = 0;
-  std::string media_type;  ///< Of the layer, as the index says; may be empty.
+  SociObject ztoc;
+  std::optional<SociObject> prefetch;  ///< A list for ParseSociPrefetch.
+  std::string media_type;              ///< Of the layer, as the index says; may be empty.
   /// Decoded bytes of a span, roughly, as the index says. The ztoc's own spans count.
   std::optional<uint64_t> span_bytes;
   bool disable_xattrs = false;  ///< The layer has no extended attributes that anybody should see.
@@ -35,8 +41,8 @@ struct SociIndex {
 };
 
 /// InvalidArgument: not a SOCI index, version 1 without a subject, version 2 with one, a ztoc that
-/// does not say of which layer it is; DataLoss: two different ztocs for one layer. Descriptors that
-/// are no ztocs (prefetch lists, what is to come) are left out.
+/// does not say of which layer it is; DataLoss: two different ztocs for one layer. Descriptors of
+/// other things are left out, and prefetch lists of layers that have no ztoc.
 Result<SociIndex> ParseSociIndex(std::string_view manifest_bytes);
 
 }  // namespace floe::image

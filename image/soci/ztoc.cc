@@ -177,6 +177,11 @@ Result<void> EntryReader::ReadData(const fbs::FileMetadata& metadata, ZtocEntry&
   return Ok();
 }
 
+// Go writes nothing for a year beyond 9999, and containerd takes such times for the epoch.
+Result<PaxTime> ReadTime(const flatbuffers::String* text) {
+  return View(text).empty() ? PaxTime() : ParseModTime(View(text));
+}
+
 Result<ZtocEntry> EntryReader::Read(const fbs::FileMetadata& metadata) {
   ZtocEntry entry;
   const std::optional<char> type = TypeFlag(View(metadata.type()));
@@ -186,7 +191,7 @@ Result<ZtocEntry> EntryReader::Read(const fbs::FileMetadata& metadata) {
   entry.type = *type;
   FLOE_ASSIGN_OR_RETURN(entry.name, Take(metadata.name()));
   FLOE_ASSIGN_OR_RETURN(entry.link_name, Take(metadata.linkname()));
-  FLOE_ASSIGN_OR_RETURN(entry.mtime, ParseModTime(View(metadata.mod_time())));
+  FLOE_ASSIGN_OR_RETURN(entry.mtime, ReadTime(metadata.mod_time()));
   entry.mode = metadata.mode();
   entry.uid = metadata.uid();
   entry.gid = metadata.gid();

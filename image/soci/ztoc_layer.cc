@@ -3,8 +3,10 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/quote.h"
 #include "image/inflate_stream.h"
@@ -153,6 +155,49 @@ Result<SpanUnits> MakeUnits(const Ztoc& ztoc) {
   return all;
 }
 
+// --- prefetch ---
+
+/// The number of each span's unit; kNoUnit where the layout left it out.
+constexpr uint32_t kNoUnit = std::numeric_limits<uint32_t>::max();
+
+std::vector<uint32_t> UnitsOfSpans(const Ztoc& ztoc, std::span<const Unit> units) {
+  std::vector<uint32_t> numbers;
+  numbers.reserve(ztoc.spans.size());
+  uint32_t next = 0;
+  for (const ZtocSpan& span : ztoc.spans) {
+    const bool is_kept = next < units.size() && units[next].range == span.range;
+    numbers.push_back(is_kept ? next++ : kNoUnit);
+  }
+  return numbers;
+}
+
+void AppendToPrefetch(uint32_t unit, bool joins, std::vector<PrefetchRun>& to) {
+  if (joins && to.back().first_unit + to.back().unit_count == unit) {
+    ++to.back().unit_count;
+  } else {
+    to.push_back({.first_unit = unit, .unit_count = 1});
+  }
+}
+
+// Each unit once, where it is named first.
+Result<void> AddPrefetch(const Ztoc& ztoc, std::span<const SociSpanRun> runs,
+                         LayerIndexData& data) {
+  std::vector<uint32_t> units = UnitsOfSpans(ztoc, data.units);
+  for (const SociSpanRun& run : runs) {
+    if (run.last >= units.size()) {
+      return DataLoss("spans {} to {} of {} are to be prefetched", run.first, run.last,
+                      units.size());
+    }
+    const size_t before = data.prefetch.size();
+    for (uint64_t span = run.first; span <= run.last; ++span) {
+      if (const uint32_t unit = std::exchange(units[span], kNoUnit); unit != kNoUnit) {
+        AppendToPrefetch(unit, data.prefetch.size() > before, data.prefetch);
+      }
+    }
+  }
+  return Ok();
+}
+
 }  // namespace
 
 Result<IndexedLayer> IndexZtocLayer(const Ztoc& ztoc, const LayerSource& source,
@@ -174,6 +219,7 @@ Result<IndexedLayer> IndexZtocLayer(const Ztoc& ztoc, const LayerSource& source,
       LayerIndexData data,
       builder.Finish(std::move(blob), {.units = spans.units, .groups = spans.groups}));
   std::string windows = KeepWindows(spans.windows, data);
+  FLOE_RETURN_IF_ERROR(AddPrefetch(ztoc, options.prefetch, data));
   data.diff_id = source.diff_id;
   data.producer = fmt::format("floe {} soci", FLOE_VERSION);
   FLOE_ASSIGN_OR_RETURN(LayerIndex index, LayerIndex::Create(std::move(data)));

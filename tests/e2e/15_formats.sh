@@ -25,6 +25,8 @@ for line in open(path):
     row = json.loads(line)
     if variant == "stargz" and row["path"] == "times/nsec":
         row["mtime"] = 1700000001          # their tables of contents keep whole seconds, rounded
+    if variant == "podman" and row["path"] == "xattrs/user":
+        del row["xattrs"]["user.empty"]     # skopeo's table of contents leaves empty attributes out
     if variant == "nydus" and row["path"] == "xattrs/trusted":
         row["xattrs"] = {"trusted.thing": b"value".hex()}   # containerd drops it, nydus-image keeps it
     print(json.dumps(row, sort_keys=True))
@@ -35,15 +37,24 @@ status_of() { floe status --json --cachemgr "$1"; }
 counter() { python3 -c 'import json, sys; print(json.load(sys.stdin)["counters"][sys.argv[1]])' "$1"; }
 readers() { python3 -c 'import json, sys; print(*sorted({layer["reader"] for mount in json.load(sys.stdin)["mounts"] for layer in mount["layers"]}))'; }
 
+is_quiet() {
+  local fetched
+  fetched=$(status_of "$1" | counter fetched_bytes)
+  sleep 0.3
+  [ "$(status_of "$1" | counter fetched_bytes)" = "$fetched" ]
+}
+
 # Mounts without containerd; reads one small file, then everything.
 format_tree() {  # NAME REF VARIANT READERS
   local root=$WORK/mount-$1 dir=$WORK/mnt/$1 before after
   mkdir -p "$dir"
   floe mount "$2" "$dir" --root "$root"
+  # What the image's own list has prefetched comes first.
+  wait_for "the end of prefetch" 20 is_quiet "$root/cachemgr.sock"
   before=$(status_of "$root/cachemgr.sock" | counter fetched_bytes)
   sha256sum <"$dir/$SMALL" >"$WORK/tmp/small"
   after=$(status_of "$root/cachemgr.sock" | counter fetched_bytes)
-  echo "fetched for $SMALL (513 bytes): $((after - before)) bytes"
+  echo "prefetched: $before bytes; fetched for $SMALL (513 bytes): $((after - before)) bytes"
   expect_equal "$(cut -d' ' -f1 "$WORK/tmp/small")" "$(grep "\"$SMALL\"" "$DATA/expected-tree.jsonl" | sed 's/.*"sha256": "\([0-9a-f]*\)".*/\1/')" "$SMALL"
   expect_equal "$(status_of "$root/cachemgr.sock" | readers)" "$4" "readers"
   tree "$dir" "$WORK/tmp/got"
@@ -117,7 +128,7 @@ check "soci-v2" simple soci-v2 plain soci
 for layout in estargz estargz-chunked estargz-minchunk; do check "$layout" simple $layout stargz estargz; done
 check "estargz-exttoc" external_toc
 for layout in zstdchunked-stargz zstdchunked-chunked; do check "$layout" simple $layout stargz zstd:chunked; done
-check "zstdchunked-podman" simple zstdchunked-podman plain zstd:chunked
+check "zstdchunked-podman" simple zstdchunked-podman podman zstd:chunked
 for layout in nydus-zstd nydus-lz4 nydus-none nydus-batch nydus-merge; do check "$layout" simple $layout nydus nydus; done
 check "nydus-zran" zran
 check "nydus/sha256-lz4-batch" merged_bootstrap
@@ -125,7 +136,7 @@ check "refused: encrypted" refused refused-encrypted "encrypted"
 check "refused: RAFS v5" refused refused-v5 "RAFS v5"
 check "refused: tarfs" refused refused-tarfs "tarfs"
 check "through containerd: estargz" lazy_format estargz 0 stargz
-check "through containerd: zstdchunked-podman" lazy_format zstdchunked-podman 0 plain
+check "through containerd: zstdchunked-podman" lazy_format zstdchunked-podman 0 podman
 check "through containerd: nydus-zstd" lazy_format nydus-zstd 0 nydus
 check "through containerd: no index" lazy_format bare 0 plain oci
 finish

@@ -298,6 +298,22 @@ TEST_F(SociImageTest, DisabledXattrsReachTheReader) {
   EXPECT_TRUE(bare.index->data().xattrs.empty());
 }
 
+TEST_F(SociImageTest, PrefetchListIsAHint) {
+  FLOE_ASSERT_OK_AND_ASSIGN(const ResolvedImage image, PushPlainImage());
+  const Digest soci = PushSociIndex(1, LowerZtoc(), image.manifest_digest);
+  FLOE_ASSERT_OK_AND_ASSIGN(image::SociIndex index, Fetch(image, soci));
+  const std::string list = R"({"version":"1.0","prefetch_spans":[{"start_span":1,"end_span":2}]})";
+  index.layers.begin()->second.prefetch =
+      image::SociObject{.digest = registry_.AddBlob(repository_, list), .size_bytes = list.size()};
+  FLOE_ASSERT_OK_AND_ASSIGN(const ReadLayer with, Read(image, index));
+  ASSERT_EQ(with.index->data().prefetch.size(), 1U);
+  EXPECT_EQ(with.index->data().prefetch[0].first_unit, 1U);
+  EXPECT_EQ(with.index->data().prefetch[0].unit_count, 2U);
+  registry_.RemoveBlob(repository_, Digest::Of(list));
+  FLOE_ASSERT_OK_AND_ASSIGN(const ReadLayer without, Read(image, index));
+  EXPECT_TRUE(without.index->data().prefetch.empty());
+}
+
 TEST_F(SociImageTest, ImpliedStartCostsALookAtTheLayer) {
   FLOE_ASSERT_OK_AND_ASSIGN(const ResolvedImage image, PushPlainImage());
   const std::string ztoc = LowerZtoc({.implied_start = true});
@@ -334,9 +350,9 @@ TEST_F(SociImageTest, ZtocOfAnotherSizeOrTooLargeIsRefused) {
   const Digest soci = PushSociIndex(1, LowerZtoc(), image.manifest_digest);
   FLOE_ASSERT_OK_AND_ASSIGN(image::SociIndex index, Fetch(image, soci));
   image::SociLayer& layer = index.layers.begin()->second;
-  ++layer.ztoc_bytes;
+  ++layer.ztoc.size_bytes;
   FLOE_EXPECT_ERROR(Read(image, index), ErrorCode::kDataLoss, "its descriptor says");
-  layer.ztoc_bytes = 1ULL << 40U;
+  layer.ztoc.size_bytes = 1ULL << 40U;
   FLOE_EXPECT_ERROR(Read(image, index), ErrorCode::kResourceExhausted, "at most");
 }
 

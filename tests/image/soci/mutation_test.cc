@@ -135,8 +135,8 @@ Result<IndexedLayer> ReadParts(const Parts& parts) {
   if (layer == index.layers.end()) {
     return NotFound("no ztoc");
   }
-  if (layer->second.ztoc_bytes != parts.ztoc.size() ||
-      layer->second.ztoc != Digest::Of(parts.ztoc)) {
+  if (layer->second.ztoc.size_bytes != parts.ztoc.size() ||
+      layer->second.ztoc.digest != Digest::Of(parts.ztoc)) {
     return DataLoss("ztoc");
   }
   FLOE_ASSIGN_OR_RETURN(const Ztoc ztoc, ParseZtoc(parts.ztoc));

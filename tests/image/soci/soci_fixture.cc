@@ -44,7 +44,7 @@ Result<SociFixture> ReadSociFixture(const std::string& name) {
                     .diff_id = config.diff_ids[fixture.layers.size()]};
     FLOE_ASSIGN_OR_RETURN(layer.blob, ReadBlob("oci", descriptor.digest));
     FLOE_ASSIGN_OR_RETURN(layer.ztoc,
-                          ReadBlob(name, fixture.index.layers.at(descriptor.digest).ztoc));
+                          ReadBlob(name, fixture.index.layers.at(descriptor.digest).ztoc.digest));
     fixture.layers.push_back(std::move(layer));
   }
   return fixture;

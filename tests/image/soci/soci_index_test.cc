@@ -48,8 +48,9 @@ TEST(SociIndexTest, ReadsVersionOne) {
   EXPECT_EQ(index.image_manifest, Digest::Of("image"));
   ASSERT_EQ(index.layers.size(), 1U);
   const SociLayer& layer = index.layers.at(Digest::Of("layer 0"));
-  EXPECT_EQ(layer.ztoc, Digest::Of("ztoc 0"));
-  EXPECT_EQ(layer.ztoc_bytes, 6U);
+  EXPECT_EQ(layer.ztoc.digest, Digest::Of("ztoc 0"));
+  EXPECT_EQ(layer.ztoc.size_bytes, 6U);
+  EXPECT_FALSE(layer.prefetch.has_value());
   EXPECT_EQ(layer.media_type, "application/x-layer");
   EXPECT_EQ(layer.span_bytes, 262144U);
   EXPECT_FALSE(layer.disable_xattrs);
@@ -66,14 +67,29 @@ TEST(SociIndexTest, ReadsVersionTwo) {
   EXPECT_FALSE(index.layers.at(Digest::Of("layer 0")).span_bytes.has_value());
 }
 
-TEST(SociIndexTest, LeavesOutWhatIsNoZtoc) {
+TEST(SociIndexTest, PrefetchListBelongsToItsLayer) {
   json manifest = Manifest(2);
   json prefetch = ZtocDescriptor("layer 0", "prefetch");
   prefetch["mediaType"] = "application/vnd.amazon.soci.prefetch.v1+json";
-  manifest["layers"].push_back(prefetch);
+  json of_another = ZtocDescriptor("layer 1", "other prefetch");
+  of_another["mediaType"] = prefetch["mediaType"];
+  // The order does not matter.
+  manifest["layers"] = json::array({prefetch, of_another, manifest["layers"][0]});
+  FLOE_ASSERT_OK_AND_ASSIGN(const SociIndex index, ParseSociIndex(manifest.dump()));
+  ASSERT_EQ(index.layers.size(), 1U);
+  const SociLayer& layer = index.layers.at(Digest::Of("layer 0"));
+  EXPECT_EQ(layer.ztoc.digest, Digest::Of("ztoc 0"));
+  ASSERT_TRUE(layer.prefetch.has_value());
+  EXPECT_EQ(layer.prefetch->digest, Digest::Of("prefetch"));
+}
+
+TEST(SociIndexTest, LeavesOutWhatItDoesNotKnow) {
+  json manifest = Manifest(2);
+  json other = ZtocDescriptor("layer 0", "other");
+  other["mediaType"] = "application/x-other";
+  manifest["layers"].push_back(other);
   FLOE_ASSERT_OK_AND_ASSIGN(const SociIndex index, ParseSociIndex(manifest.dump()));
   EXPECT_EQ(index.layers.size(), 1U);
-  EXPECT_EQ(index.layers.at(Digest::Of("layer 0")).ztoc, Digest::Of("ztoc 0"));
 }
 
 TEST(SociIndexTest, RefusesOtherManifests) {

@@ -223,6 +223,32 @@ TEST(ZtocLayerTest, OnlyWindowsOfUsedUnitsAreKept) {
   ExpectSameLayer(layer, blob, SourceOf(blob));
 }
 
+std::vector<std::pair<uint32_t, uint32_t>> PrefetchOf(const IndexedLayer& layer) {
+  std::vector<std::pair<uint32_t, uint32_t>> runs;
+  for (const PrefetchRun& run : layer.index.data().prefetch) {
+    runs.emplace_back(run.first_unit, run.unit_count);
+  }
+  return runs;
+}
+
+TEST(ZtocLayerTest, PrefetchKeepsItsOrderAndSkipsUnusedSpans) {
+  TarArchive archive;
+  archive.File("a", Noise(20000, 3)).File("gone", Noise(20000, 4)).File("b", Noise(20000, 5));
+  archive.File("gone", "now small").End();
+  const std::string& blob = archive.bytes();
+  const std::string ztoc =
+      PackZtoc(MakeZtoc(blob, blob, {.span_bytes = 10240, .uncompressed = true}));
+  // Spans 0, 1, 2 and 4, 5, 6 are used: span 3 holds nothing but what was replaced.
+  const std::vector<SociSpanRun> runs = {{5, 5}, {2, 5}, {0, 6}};
+  FLOE_ASSERT_OK_AND_ASSIGN(const IndexedLayer layer, Index(ztoc, blob, {.prefetch = runs}));
+  ASSERT_EQ(layer.index.data().units.size(), 6U);
+  EXPECT_THAT(PrefetchOf(layer),
+              ElementsAre(std::pair(4, 1), std::pair(2, 2), std::pair(0, 2), std::pair(5, 1)));
+  const std::vector<SociSpanRun> beyond = {{0, 7}};
+  FLOE_EXPECT_ERROR(Index(ztoc, blob, {.prefetch = beyond}), ErrorCode::kDataLoss,
+                    "are to be prefetched");
+}
+
 TEST(ZtocLayerTest, DamagedWindowIsNoticed) {
   const TarArchive archive = SampleArchive();
   const std::string blob = GzipMember(archive.bytes(), {.mem_level = 1});

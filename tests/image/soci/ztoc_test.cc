@@ -223,6 +223,10 @@ TEST_F(ZtocLieTest, EntriesOutsideTheArchive) {
                     ErrorCode::kDataLoss, "-1 bytes");
 }
 
+TEST_F(ZtocLieTest, TimesMayBeMissing) {
+  FLOE_EXPECT_OK(ParseEntry([](FileMetadataT& e) { e.mod_time.clear(); }));
+}
+
 TEST_F(ZtocLieTest, EntriesThatNobodyKnows) {
   FLOE_EXPECT_ERROR(ParseEntry([](FileMetadataT& e) { e.type = "chunk"; }),
                     ErrorCode::kInvalidArgument, "of type 'chunk'");

@@ -1,0 +1,72 @@
+#include "image/soci/soci_prefetch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace floe::image {
+namespace {
+
+using nlohmann::json;
+
+struct RankedRun {
+  int64_t priority = 0;
+  SociSpanRun run;
+};
+
+// Go leaves zeros out.
+Result<int64_t> GetNumber(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end()) {
+    return 0;
+  }
+  if (!found->is_number_integer()) {
+    return InvalidArgument("prefetch list: {} is not a number", key);
+  }
+  return found->get<int64_t>();
+}
+
+Result<RankedRun> ReadRun(const json& object) {
+  if (!object.is_object()) {
+    return InvalidArgument("prefetch list: spans that are not an object");
+  }
+  RankedRun ranked;
+  FLOE_ASSIGN_OR_RETURN(const int64_t first, GetNumber(object, "start_span"));
+  FLOE_ASSIGN_OR_RETURN(const int64_t last, GetNumber(object, "end_span"));
+  FLOE_ASSIGN_OR_RETURN(ranked.priority, GetNumber(object, "priority"));
+  if (first < 0 || last < first) {
+    return InvalidArgument("prefetch list: spans {} to {}", first, last);
+  }
+  ranked.run = {.first = static_cast<uint64_t>(first), .last = static_cast<uint64_t>(last)};
+  return ranked;
+}
+
+}  // namespace
+
+Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view text) {
+  if (text.size() > kMaxSociPrefetchBytes) {
+    return InvalidArgument("a prefetch list of {} bytes", text.size());
+  }
+  const json document = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object() || document.value("version", json()) != "1.0") {
+    return InvalidArgument("not a prefetch list of version 1.0");
+  }
+  const auto spans = document.find("prefetch_spans");
+  if (spans == document.end() || !spans->is_array()) {
+    return InvalidArgument("prefetch list: no prefetch_spans");
+  }
+  std::vector<RankedRun> ranked;
+  for (const json& object : *spans) {
+    FLOE_ASSIGN_OR_RETURN(const RankedRun run, ReadRun(object));
+    ranked.push_back(run);
+  }
+  std::ranges::stable_sort(ranked, {}, &RankedRun::priority);
+  std::vector<SociSpanRun> runs;
+  for (const RankedRun& run : ranked) {
+    runs.push_back(run.run);
+  }
+  return runs;
+}
+
+}  // namespace floe::image
