@@ -18,13 +18,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-Result<void> CheckGroup(const Group& group, std::string_view decoded, std::string_view compressed) {
-  GroupView view;
-  view.digest_kind = group.digest_kind;
-  view.digest = group.digest;
-  return CheckGroupDigest(view, AsBytes(decoded), AsBytes(compressed));
-}
-
 struct Name {
   std::string path;
   uint32_t inode = 0;
@@ -121,6 +114,14 @@ Result<std::string> DecodeUnit(const Unit& unit, std::string_view blob, std::str
   return out;
 }
 
+Result<void> GroupMatches(const Group& group, std::string_view decoded_unit) {
+  GroupView view;
+  view.digest_kind = group.digest_kind;
+  view.digest = group.digest;
+  return CheckGroupDigest(
+      view, AsBytes(decoded_unit.substr(group.in_unit.offset, group.in_unit.length)), {});
+}
+
 Result<std::vector<std::string>> FillDevices(const LayerIndex& index,
                                              std::span<const std::string> windows,
                                              const BlobReader& blobs) {
@@ -137,8 +138,7 @@ Result<std::vector<std::string>> FillDevices(const LayerIndex& index,
       FLOE_ASSIGN_OR_RETURN(outputs.emplace_back(), DecodeUnit(unit, blob, windows[i]));
     }
     for (const Group& group : index.groups(source)) {
-      FLOE_RETURN_IF_ERROR(CheckGroup(
-          group, outputs[group.unit].substr(group.in_unit.offset, group.in_unit.length), ""));
+      FLOE_RETURN_IF_ERROR(GroupMatches(group, outputs[group.unit]));
     }
     std::string& device = devices.emplace_back(source.device_size_bytes, '\0');
     for (const Extent& extent : index.extents(source)) {

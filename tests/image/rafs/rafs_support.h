@@ -29,6 +29,9 @@ BlobReader BlobsIn(const std::filesystem::path& directory);
 /// Decodes one unit as the fill path does.
 Result<std::string> DecodeUnit(const Unit& unit, std::string_view blob, std::string_view windows);
 
+/// DataLoss unless the group's part of its unit's decoded bytes has its digest.
+Result<void> GroupMatches(const Group& group, std::string_view decoded_unit);
+
 /// The devices of all blobs as the fill path would make them: each unit decoded from its bytes of
 /// the blob, each group's digest checked, its extents copied.
 Result<std::vector<std::string>> FillDevices(const LayerIndex& index,
