@@ -19,6 +19,7 @@ Result<void> LayerPass::Open() {
     writer_.emplace(blob_->data_fd(), options_.make_room);
   }
   image::IndexerOptions indexing;
+  indexing.span_bytes = kSpanBytes;
   indexing.contents = writer_.has_value() ? &*writer_ : nullptr;
   indexing.pipelined = true;
   FLOE_ASSIGN_OR_RETURN(

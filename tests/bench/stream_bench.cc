@@ -97,7 +97,7 @@ void BM_StreamLayer(benchmark::State& state) {
 }
 BENCHMARK(BM_StreamLayer)
     ->ArgNames({"write", "pipeline", "span"})
-    ->ArgsProduct({{0, 1}, {0, 1}, {256, 512, 1024}})
+    ->ArgsProduct({{0, 1}, {0, 1}, {256, 512, 896}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

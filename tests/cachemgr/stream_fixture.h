@@ -70,7 +70,7 @@ class StreamTest : public ::testing::Test {
 
   /// The index that the layer gets without a cache manager.
   static Result<image::IndexedLayer> Index(const StreamRequest& request, const std::string& blob,
-                                           uint64_t span_bytes = 256U << 10U) {
+                                           uint64_t span_bytes = LayerPass::kSpanBytes) {
     return image::IndexBlob(
         blob, {request.digest, request.size_bytes, request.media_type, request.diff_id},
         {.span_bytes = span_bytes});
