@@ -6,7 +6,8 @@ namespace floe::cli {
 
 void ImageSource::AddTo(CLI::App& command) {
   command.add_option("ref", reference, "Image reference")->required()->type_name("REF");
-  command.add_option("--platform", platform, "os/architecture[/variant]; default: this host");
+  command.add_option("--platform", platform,
+                     "os[(+feature)]/architecture[/variant]; default: this host");
 }
 
 Result<ImageSource::Target> ImageSource::Locate(const GlobalOptions& options) const {

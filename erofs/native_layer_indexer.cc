@@ -73,7 +73,7 @@ class Indexer final : public image::LayerIndexer, public image::ScanSink {
 
   Result<void> OnDecoded(std::span<const std::byte> bytes) override;
   Result<void> OnUnit(const image::ScannedUnit& unit) override;
-  Result<void> CheckLimits() const;
+  [[nodiscard]] Result<void> CheckLimits(uint64_t decoded) const;
   void EndGroup();
 
   [[nodiscard]] Error InLayer(Error error) const {
@@ -115,8 +115,8 @@ Result<void> Indexer::TakeBytes(std::span<const std::byte> bytes) {
 }
 
 Result<void> Indexer::OnDecoded(std::span<const std::byte> bytes) {
+  FLOE_RETURN_IF_ERROR(CheckLimits(spool_.size_bytes() + bytes.size()));
   FLOE_RETURN_IF_ERROR(spool_.Append(bytes));
-  FLOE_RETURN_IF_ERROR(CheckLimits());
   if (wrapped_) {
     image_hasher_.Update(bytes);  // Else it is the blob's digest.
   }
@@ -132,8 +132,7 @@ Result<void> Indexer::OnDecoded(std::span<const std::byte> bytes) {
   return Ok();
 }
 
-Result<void> Indexer::CheckLimits() const {
-  const uint64_t decoded = spool_.size_bytes();
+Result<void> Indexer::CheckLimits(uint64_t decoded) const {
   if (decoded > options_.max_decoded_bytes) {
     return InvalidArgument("decodes to more than {} bytes", options_.max_decoded_bytes);
   }
