@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <utility>
 
@@ -25,7 +24,8 @@ constexpr size_t kShortDigest = 12;
 struct ConvertCommandOptions {
   ImageSource image;
   std::string new_reference;
-  SeekableFormat format = SeekableFormat::kZstdChunked;
+  std::string format = "zstdchunked";
+  std::string annotations = "stargz";
   bool external_toc = false;
   prepare::ConvertImageOptions convert;
 };
@@ -89,15 +89,20 @@ Result<std::unique_ptr<fetcher::RegistryClient>> MakeClient(const GlobalOptions&
   return MakeRegistryClient(both, target.repository.registry);
 }
 
+Result<SeekableFormat> FormatOf(const ConvertCommandOptions& options) {
+  if (options.format == "estargz") {
+    return options.external_toc ? SeekableFormat::kEStargzExternalToc : SeekableFormat::kEStargz;
+  }
+  return options.external_toc
+             ? Result<SeekableFormat>(InvalidArgument("--external-toc is for --format estargz"))
+             : SeekableFormat::kZstdChunked;
+}
+
 Result<void> RunConvert(const GlobalOptions& global, const ConvertCommandOptions& options) {
   prepare::ConvertImageOptions convert = options.convert;
-  convert.layer.seekable.format = options.format;
-  if (options.external_toc) {
-    if (options.format != SeekableFormat::kEStargz) {
-      return InvalidArgument("--external-toc is for --format estargz");
-    }
-    convert.layer.seekable.format = SeekableFormat::kEStargzExternalToc;
-  }
+  FLOE_ASSIGN_OR_RETURN(convert.layer.seekable.format, FormatOf(options));
+  convert.layer.seekable.annotations =
+      options.annotations == "podman" ? ZstdAnnotations::kPodman : ZstdAnnotations::kStargz;
   FLOE_ASSIGN_OR_RETURN(const ImageSource::Target source, options.image.Locate(global));
   FLOE_ASSIGN_OR_RETURN(const fetcher::Reference target,
                         fetcher::Reference::Parse(options.new_reference));
@@ -121,22 +126,17 @@ Result<void> RunConvert(const GlobalOptions& global, const ConvertCommandOptions
 }
 
 void AddSeekableOptions(CLI::App& command, ConvertCommandOptions& options) {
-  static const std::map<std::string, SeekableFormat> kFormats = {
-      {"zstdchunked", SeekableFormat::kZstdChunked}, {"estargz", SeekableFormat::kEStargz}};
-  static const std::map<std::string, ZstdAnnotations> kAnnotations = {
-      {"stargz", ZstdAnnotations::kStargz}, {"podman", ZstdAnnotations::kPodman}};
   image::SeekableOptions& seekable = options.convert.layer.seekable;
-  command.add_option("--format", options.format, "zstdchunked (default) or estargz")
-      ->transform(CLI::CheckedTransformer(kFormats))
-      ->type_name("FORMAT");
+  command.add_option("--format", options.format, "What the layers become")
+      ->check(CLI::IsMember({"zstdchunked", "estargz"}))
+      ->capture_default_str();
   command.add_flag("--external-toc", options.external_toc,
                    "estargz: keep the diff IDs, with the tables of contents in NEWREF-esgztoc");
   command
-      .add_option(
-          "--annotations", seekable.annotations,
-          "zstdchunked: whose lazy reader is served beside Floe: stargz (default) or podman")
-      ->transform(CLI::CheckedTransformer(kAnnotations))
-      ->type_name("READER");
+      .add_option("--annotations", options.annotations,
+                  "zstdchunked: whose lazy reader can use the layers, beside Floe")
+      ->check(CLI::IsMember({"stargz", "podman"}))
+      ->capture_default_str();
   command.add_option("--chunk-size", seekable.chunk_bytes, "Bytes of a chunk of a large file")
       ->check(CLI::Range(uint64_t{4096}, uint64_t{64} << 20U))
       ->capture_default_str();
