@@ -21,8 +21,9 @@ namespace {
 
 // docs/formats.md has the layout; these are its offsets.
 constexpr std::string_view kMagic = "FLOEBMAP";
-// 2: some group's digest is not a sha256 of decoded bytes, or a codec is newer than zstd. What
-// needs neither is written as version 1, so that its key stays what it always was.
+// 2: some group's digest is not a sha256 of decoded bytes, a codec is newer than zstd, or a unit is
+// streamed. What needs none of it is written as version 1, so that its key stays what it always
+// was.
 constexpr uint32_t kVersion = 1, kExtendedVersion = 2;
 
 namespace header {
@@ -109,7 +110,11 @@ class Encoder {
 };
 
 bool Encoder::IsExtended() const {
-  return std::ranges::any_of(units_, [](const Unit& unit) { return unit.codec > Codec::kZstd; }) ||
+  return std::ranges::any_of(units_,
+                             [](const Unit& unit) {
+                               return unit.codec > Codec::kZstd ||
+                                      IsStreamed(unit.codec, unit.decoded_length);
+                             }) ||
          std::ranges::any_of(
              groups_, [](const Group& group) { return group.digest_kind != DigestKind::kSha256; });
 }

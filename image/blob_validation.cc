@@ -95,12 +95,14 @@ Result<void> CheckUnit(const Unit& unit, const SourceBlob& blob, size_t blob_num
   if (unit.blob != blob_number) {
     return DataLoss("index: unit {} is of blob {}, not of {}", number, unit.blob, blob_number);
   }
-  if (unit.range.empty() || unit.range.length > kMaxUnitRangeBytes || !unit.range.IsValid() ||
-      unit.range.end() > blob.size_bytes) {
+  const bool streamed = IsStreamed(unit.codec, unit.decoded_length);
+  if (unit.range.empty() || (!streamed && unit.range.length > kMaxUnitRangeBytes) ||
+      !unit.range.IsValid() || unit.range.end() > blob.size_bytes) {
     return DataLoss("index: unit {} has bytes {}+{} of {}", number, unit.range.offset,
                     unit.range.length, blob.size_bytes);
   }
-  if (unit.decoded_length == 0 || unit.decoded_length > kMaxUnitBytes) {
+  if (unit.decoded_length == 0 ||
+      unit.decoded_length > (streamed ? kMaxDeviceBytes : kMaxUnitBytes)) {
     return DataLoss("index: unit {} decodes to {} bytes", number, unit.decoded_length);
   }
   FLOE_RETURN_IF_ERROR(CheckCodec(unit, blob, number));
@@ -121,6 +123,18 @@ Result<void> CheckUnits(const SourceBlob& blob, size_t blob_number, const BlobRe
   return Ok();
 }
 
+// A group of a streamed unit.
+Result<void> CheckSlice(const Group& group, size_t number) {
+  if (group.in_unit.length > kMaxSliceBytes) {
+    return DataLoss("index: group {} of a streamed unit has {} bytes, at most {}", number,
+                    group.in_unit.length, kMaxSliceBytes);
+  }
+  if (group.digest_kind == DigestKind::kCompressedSha256) {
+    return DataLoss("index: group {} of a streamed unit has a digest of compressed bytes", number);
+  }
+  return Ok();
+}
+
 Result<void> CheckGroups(const SourceBlob& blob, const BlobRecords& records) {
   uint64_t unit = blob.first_unit;
   uint64_t previous_end = 0;  // In that unit's decoded bytes.
@@ -133,7 +147,8 @@ Result<void> CheckGroups(const SourceBlob& blob, const BlobRecords& records) {
       unit = group.unit;
       previous_end = 0;
     }
-    const uint64_t unit_bytes = records.unit(group.unit).decoded_length;
+    const Unit of = records.unit(group.unit);
+    const uint64_t unit_bytes = of.decoded_length;
     if (group.in_unit.empty() || !group.in_unit.IsValid() || group.in_unit.end() > unit_bytes) {
       return DataLoss("index: group {} is {}+{} of a unit of {} bytes", i, group.in_unit.offset,
                       group.in_unit.length, unit_bytes);
@@ -141,6 +156,9 @@ Result<void> CheckGroups(const SourceBlob& blob, const BlobRecords& records) {
     if (group.digest_kind > DigestKind::kNone) {
       return DataLoss("index: group {} has a digest of kind {}", i,
                       static_cast<int>(group.digest_kind));
+    }
+    if (IsStreamed(of.codec, of.decoded_length)) {
+      FLOE_RETURN_IF_ERROR(CheckSlice(group, i));
     }
     if (group.in_unit.offset < previous_end) {
       return DataLoss("index: group {} starts at {}, before {} where the last one ends", i,

@@ -119,7 +119,10 @@ Result<void> BlobReader::Units() {
     unit.bits = static_cast<uint8_t>(codec_bits % kBitsPerCodec);
     unit.range = {end + from_.unit_gap(i) - (unit.bits != 0 ? 1 : 0), from_.unit_length(i)};
     unit.decoded_length = from_.unit_decoded_length(i);
-    if (!unit.range.IsValid() || unit.decoded_length > kMaxUnitBytes ||
+    const uint64_t most =
+        IsStreamed(unit.codec, unit.decoded_length) ? kMaxDeviceBytes : kMaxUnitBytes;
+    if (!unit.range.IsValid() || unit.decoded_length > most ||
+        unit.decoded_length > UINT64_MAX - start ||
         from_.unit_window_length(i) > kMaxWindowFrameBytes) {
       return DataLoss("index: unit {} of blob {} is too large", i, number_);
     }

@@ -46,7 +46,7 @@ enum class DigestKind : uint8_t {
 struct Unit {
   uint32_t blob = 0;
   ByteRange range;              ///< Of the blob: exactly the bytes to fetch.
-  uint64_t decoded_length = 0;  ///< Bytes; at most kMaxUnitBytes.
+  uint64_t decoded_length = 0;  ///< Bytes; at most kMaxUnitBytes, unless it is streamed (below).
   Codec codec = Codec::kPlain;
   /// kDeflate: how many of the most significant bits of the first byte belong to this unit (1..7);
   /// 0: the unit starts on a whole byte.
@@ -143,14 +143,23 @@ struct Dirent {
 // Limits that a valid index keeps; what exceeds them is refused by LayerIndex::Create.
 inline constexpr uint64_t kMaxUnitBytes = 64ULL << 20U;            ///< Decoded bytes of one unit.
 inline constexpr uint64_t kMaxUnitRangeBytes = 2 * kMaxUnitBytes;  ///< Compressed bytes of it.
-inline constexpr uint64_t kMaxWindowFrameBytes = 64U << 10U;       ///< One unit's window.
-inline constexpr uint64_t kMaxDeviceBytes = 8ULL << 40U;           ///< Of one blob.
+/// A group of a streamed unit: what a fill holds of it.
+inline constexpr uint64_t kMaxSliceBytes = 16ULL << 20U;
+inline constexpr uint64_t kMaxWindowFrameBytes = 64U << 10U;  ///< One unit's window.
+inline constexpr uint64_t kMaxDeviceBytes = 8ULL << 40U;      ///< Of one blob.
 inline constexpr uint64_t kMaxFileBytes = 8ULL << 40U;
 inline constexpr uint32_t kMaxInodes = 16U << 20U;  ///< Of one layer; dirents as well.
 inline constexpr uint32_t kMaxTreeDepth = 4096;
 inline constexpr uint32_t kMaxNameBytes = 255;
 inline constexpr uint32_t kMaxTargetBytes = 4095;  ///< Symlink target.
 inline constexpr uint32_t kMaxXattrValueBytes = 64U << 10U;
+
+/// A *streamed* unit: too large to be held as a whole. It is one zstd frame, fetched part by part,
+/// and each of its groups (*slices*) becomes visible as soon as it is decoded. Its limits are
+/// kMaxDeviceBytes decoded, the blob's size compressed, and kMaxSliceBytes for a group.
+[[nodiscard]] constexpr bool IsStreamed(Codec codec, uint64_t decoded_length) {
+  return codec == Codec::kZstd && decoded_length > kMaxUnitBytes;
+}
 
 /// The plain data. inodes[0] is the root directory.
 struct LayerIndexData {

@@ -51,8 +51,8 @@ struct IndexedLayer {
 /// Feed all bytes in order, then Finish. One thread at a time. Memory: bounded by one span and the
 /// index (and ScanPipeline's batches). Errors are one line that names the layer's digest and the
 /// reason: InvalidArgument for archives that containerd would refuse or that Floe does not take,
-/// DataLoss for bytes that do not match, Unimplemented for what cannot be lazy (a zstd layer of one
-/// frame larger than kMaxUnitBytes).
+/// DataLoss for bytes that do not match, Unimplemented for what cannot be lazy (a deflate block
+/// larger than kMaxUnitBytes, a zstd frame with too large a window).
 class LayerIndexer {
  public:
   static Result<std::unique_ptr<LayerIndexer>> Create(LayerSource source,

@@ -14,7 +14,7 @@ namespace floe::image {
 /// A unit that a scanner has cut: everything of image::Unit but the blob's number.
 struct ScannedUnit {
   ByteRange range;              ///< Of the compressed bytes that were fed.
-  uint64_t decoded_length = 0;  ///< 1..kMaxUnitBytes.
+  uint64_t decoded_length = 0;  ///< 1..kMaxUnitBytes; zstd: more where it is streamed.
   Codec codec = Codec::kPlain;
   uint8_t bits = 0;  ///< As Unit::bits. When not 0, the previous unit's range ends with that byte.
   ByteRange window;  ///< Of the windows part that Finish returns.
@@ -38,8 +38,8 @@ class ScanSink {
 /// decoded alone (image/unit_decoder.h). What it cuts does not depend on how the bytes were split
 /// over Feed calls. One thread at a time.
 /// Errors name the compressed offset: InvalidArgument for bytes that are not of the format,
-/// DataLoss for truncated or corrupt ones, Unimplemented for what cannot be cut into units of at
-/// most kMaxUnitBytes.
+/// DataLoss for truncated or corrupt ones, Unimplemented for what cannot be cut into units that an
+/// index may have.
 class LayerScanner {
  public:
   virtual ~LayerScanner() = default;

@@ -177,9 +177,9 @@ Result<void> ZstdScanner::Impl::CheckHeader() {
   if (ZSTD_getDictID_fromFrame(frame_.header.data(), frame_.header_bytes) != 0) {
     return Unimplemented("zstd: the frame at byte {} needs a dictionary", frame_.offset);
   }
-  if (size != ZSTD_CONTENTSIZE_UNKNOWN && size > kMaxUnitBytes) {
+  if (size != ZSTD_CONTENTSIZE_UNKNOWN && size > kMaxDeviceBytes) {
     return Unimplemented("zstd: the frame at byte {} decodes to {} bytes, at most {} are taken",
-                         frame_.offset, size, kMaxUnitBytes);
+                         frame_.offset, size, kMaxDeviceBytes);
   }
   return Ok();
 }
@@ -202,10 +202,6 @@ Result<void> ZstdScanner::Impl::Step(std::span<const std::byte>& bytes, bool& ou
   }
   if (out.pos > 0) {
     FLOE_RETURN_IF_ERROR(TakeOutput(std::span(output_).first(out.pos)));
-  }
-  if (compressed_offset_ - unit_.offset > kMaxUnitRangeBytes && !frame_.skippable()) {
-    return Unimplemented("zstd: no frame ends within {} bytes from byte {} on", kMaxUnitRangeBytes,
-                         unit_.offset);
   }
   if (status == 0 && compressed_offset_ > frame_.offset) {
     output_was_full = false;
@@ -230,9 +226,9 @@ Error ZstdScanner::Impl::DecodeError(size_t status) const {
 
 Result<void> ZstdScanner::Impl::TakeOutput(std::span<const std::byte> produced) {
   frame_.decoded += produced.size();
-  if (frame_.decoded > kMaxUnitBytes) {
+  if (frame_.decoded > kMaxDeviceBytes) {
     return Unimplemented("zstd: the frame at byte {} decodes to more than {} bytes", frame_.offset,
-                         kMaxUnitBytes);
+                         kMaxDeviceBytes);
   }
   if (unit_decoded_ > 0 && unit_decoded_ + frame_.decoded <= span_bytes_) {
     held_.insert(held_.end(), produced.begin(), produced.end());
@@ -275,6 +271,11 @@ Result<void> ZstdScanner::Impl::EndUnit() {
   unit.range = unit_;
   unit.decoded_length = std::exchange(unit_decoded_, 0);
   unit.codec = Codec::kZstd;
+  // Empty blocks can make any frame long.
+  if (!IsStreamed(unit.codec, unit.decoded_length) && unit.range.length > kMaxUnitRangeBytes) {
+    return Unimplemented("zstd: {} bytes from byte {} on decode to {} only", unit.range.length,
+                         unit.range.offset, unit.decoded_length);
+  }
   return sink_.OnUnit(unit);
 }
 

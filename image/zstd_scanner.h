@@ -16,8 +16,9 @@ struct ZstdScannerOptions {
 
 /// Cuts zstd frames (RFC 8878) into units of Codec::kZstd: whole frames, several small ones or one
 /// large one. A unit larger than span_bytes is one frame, of which the caller cuts several groups.
-/// Skippable frames belong to no unit. A frame that decodes to more than kMaxUnitBytes, needs a
-/// dictionary or a window above 128 MiB is Unimplemented, as early as its header says so.
+/// One that decodes to more than kMaxUnitBytes is a streamed unit (image/layer_index.h). Skippable
+/// frames belong to no unit. A frame that decodes to more than kMaxDeviceBytes, needs a dictionary
+/// or a window above 128 MiB is Unimplemented, as early as its header says so.
 class ZstdScanner final : public LayerScanner {
  public:
   /// `sink` must outlive the scanner.

@@ -170,7 +170,7 @@ void BlobCache::StoreAll(std::span<const uint32_t> words) {
   present_bytes_ = present_bytes;
 }
 
-bool BlobCache::IsPresent(ByteRange range) const {
+bool BlobCache::IsPresent(ByteRange range, std::optional<uint32_t> unit) const {
   if (AllPresent()) {
     return true;
   }
@@ -179,6 +179,9 @@ bool BlobCache::IsPresent(ByteRange range) const {
     const image::ExtentView extent = map_.extent(i);
     if (extent.device_offset >= range.end()) {
       break;
+    }
+    if (unit && map_.group(extent.group).unit != *unit) {
+      continue;
     }
     // A held group may become a present one between two looks, so there is a third.
     const bool written = IsGroupPresent(extent.group) ||

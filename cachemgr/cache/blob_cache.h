@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,7 +42,11 @@ class BlobCache {
             1U) != 0;
   }
   /// Device bytes that no extent covers are always present.
-  [[nodiscard]] bool IsPresent(ByteRange range) const;
+  [[nodiscard]] bool IsPresent(ByteRange range) const { return IsPresent(range, std::nullopt); }
+  /// The same of what one unit provides of the range.
+  [[nodiscard]] bool IsPresentOf(uint32_t unit, ByteRange range) const {
+    return IsPresent(range, unit);
+  }
   /// Units that a demand for `range` needs: sorted, unique. Not those of held groups
   /// (SharedBlocks), whose bytes are here and only wait for their neighbours.
   [[nodiscard]] std::vector<uint32_t> AbsentUnits(ByteRange range) const;
@@ -83,6 +88,7 @@ class BlobCache {
  private:
   BlobCache(std::filesystem::path directory, const image::BlobMap& map, UniqueFd data_fd,
             std::unique_ptr<PresenceFile> presence);
+  [[nodiscard]] bool IsPresent(ByteRange range, std::optional<uint32_t> unit) const;
   /// Null for most cache files; takes no lock to say so.
   [[nodiscard]] std::shared_ptr<SharedBlocks> shared_blocks() const;
   void SetInMemory(uint32_t group) FLOE_REQUIRES(mutex_);

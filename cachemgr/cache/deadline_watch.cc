@@ -31,6 +31,14 @@ void DeadlineWatch::Add(std::shared_ptr<Expirable> item) {
   }
 }
 
+void DeadlineWatch::Extend(Expirable& item) {
+  const MutexLock lock(mutex_);
+  if (item.watched_) {
+    item.position_->first = clock_.Now() + timeout_;
+    waiting_.splice(waiting_.end(), waiting_, item.position_);
+  }
+}
+
 void DeadlineWatch::Remove(Expirable& item) {
   List removed;  // Destroyed without the lock.
   const MutexLock lock(mutex_);

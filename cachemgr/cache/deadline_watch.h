@@ -12,8 +12,8 @@ namespace floe::cachemgr {
 
 class Expirable;
 
-/// Expires what was added and not removed within one fixed time. Owns the thread "deadline".
-/// Thread-safe.
+/// Expires what was added, and not extended or removed within one fixed time. Owns the thread
+/// "deadline". Thread-safe.
 class DeadlineWatch {
  public:
   using List = std::list<std::pair<Clock::TimePoint, std::shared_ptr<Expirable>>>;
@@ -25,6 +25,8 @@ class DeadlineWatch {
   DeadlineWatch& operator=(const DeadlineWatch&) = delete;
 
   void Add(std::shared_ptr<Expirable> item);
+  /// It has got on: its time begins anew. No effect when it is not watched (any more).
+  void Extend(Expirable& item);
   /// No effect when it was not added, or has expired.
   void Remove(Expirable& item);
   /// Expires everything whose time has come by the clock. The thread calls it; tests with a fake
@@ -38,7 +40,7 @@ class DeadlineWatch {
   const Clock::Duration timeout_;
   Mutex mutex_;
   CondVar changed_;
-  List waiting_ FLOE_GUARDED_BY(mutex_);  // In the order of Add, which is the order of expiry.
+  List waiting_ FLOE_GUARDED_BY(mutex_);  // In the order of Add and Extend: that of expiry.
   bool stopping_ FLOE_GUARDED_BY(mutex_) = false;
   std::jthread thread_;
 };

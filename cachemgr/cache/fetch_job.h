@@ -16,13 +16,18 @@
 namespace floe::cachemgr {
 
 class Blob;
+struct StreamFill;
 
 /// What an attempt to fetch the bytes of one or more units is about.
 struct FetchTask {
   std::shared_ptr<Blob> blob;
-  uint32_t attempt = 0;   ///< Counts sources tried; the source is attempt % sources.
-  bool prefetch = false;  ///< Counted against the limit of prefetch requests.
+  uint32_t attempt = 0;                     ///< Counts sources tried.
+  bool prefetch = false;                    ///< Counted against the limit of prefetch requests.
   uint64_t max_request_bytes = UINT64_MAX;  ///< And no more than MergeLimits say.
+  uint32_t first_source = 0;                ///< That was tried, for attempt 0.
+
+  /// Modulo the number of sources.
+  [[nodiscard]] uint32_t source() const { return first_source + attempt; }
 };
 
 /// What became of one of its range requests.
@@ -37,6 +42,7 @@ struct FetchAnswer {
 struct FetchJob {
   FetchTask task;
   std::vector<std::shared_ptr<Flight>> flights;  ///< Of plan.units, in that order.
+  std::shared_ptr<StreamFill> stream = nullptr;  ///< Not null: it is a part of this one.
   FetchPlan plan;
   Source source;                             ///< Set before the first part starts, as what follows.
   bool last_source = false;                  ///< All others have been tried.

@@ -17,9 +17,9 @@ constexpr uint64_t kMaxPrefetchBytes = 1U << 20U;
 // What mounts ask for is wanted soon, but nobody waits yet.
 constexpr uint64_t kMaxMountPrefetchBytes = 4U << 20U;
 
-// ENOSPC, EDQUOT: not what a registry says.
-bool IsDiskFull(const Error& error) {
-  return error.code == ErrorCode::kResourceExhausted && error.os_errno != 0;
+bool IsStreamed(const image::BlobMap& map, uint32_t unit) {
+  const image::UnitView view = map.unit(unit);
+  return image::IsStreamed(view.codec, view.decoded_length);
 }
 
 // The bytes of `part`, which lies inside `whole`, out of the bytes of `whole`.
@@ -130,7 +130,8 @@ Filler::Joined Filler::JoinFlights(Blob& blob, const std::shared_ptr<Waiter>& wa
   }
   for (const std::shared_ptr<Flight>& flight : promoted) {
     queue_.Promote([&](const Work& work) {
-      return work.step == Step::kFill && work.job->flights[work.flight] == flight;
+      return (work.step == Step::kFill && work.job->flights[work.flight] == flight) ||
+             (work.step == Step::kStream && work.stream->flight == flight);
     });
   }
   return joined;
@@ -143,7 +144,7 @@ void Filler::FetchAhead(const std::shared_ptr<Blob>& blob, ReadAhead::Window win
   const uint64_t end =
       std::min<uint64_t>(uint64_t{window.first} + window.count, blob->map().unit_count());
   Flights started;
-  for (uint32_t unit = window.first; unit < end; ++unit) {
+  for (uint32_t unit = window.first; unit < end && !IsStreamed(blob->map(), unit); ++unit) {
     if (auto flight = StartAhead(*blob, unit); flight != nullptr) {
       started.push_back(std::move(flight));
     }
@@ -237,10 +238,18 @@ MergeLimits Filler::LimitsOf(const FetchTask& task) const {
 }
 
 void Filler::StartFlights(const Flights& flights, const FetchTask& task) {
+  Flights whole;
+  Flights streamed;
   std::vector<uint32_t> units;
-  std::ranges::transform(flights, std::back_inserter(units), &Flight::unit,
-                         [](const auto& flight) -> const Flight& { return *flight; });
-  auto next = flights.begin();
+  for (const std::shared_ptr<Flight>& flight : flights) {
+    if (IsStreamed(task.blob->map(), flight->unit)) {
+      streamed.push_back(flight);
+    } else {
+      whole.push_back(flight);
+      units.push_back(flight->unit);
+    }
+  }
+  auto next = whole.begin();
   for (FetchPlan& plan : PlanFetches(task.blob->map(), units, LimitsOf(task))) {
     auto job = std::make_shared<FetchJob>();
     job->task = task;
@@ -248,29 +257,29 @@ void Filler::StartFlights(const Flights& flights, const FetchTask& task) {
     job->flights.assign(next, end);
     job->plan = std::move(plan);
     next = end;
-    StartJob(job);
+    if (auto started = StartJob(job); !started) {
+      for (const auto& flight : job->flights) {
+        Complete(*task.blob, *flight, started);
+      }
+    }
+  }
+  for (const std::shared_ptr<Flight>& flight : streamed) {
+    StartStream(flight, task);
   }
 }
 
-void Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
+Result<void> Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
   const auto sources = job->task.blob->sources();
-  Result<void> startable = Ok();
   if (sources->empty()) {
-    startable =
-        FailedPrecondition("no source for blob {}", job->task.blob->map().blob_digest().ToString());
-  } else {
+    return FailedPrecondition("no source for blob {}",
+                              job->task.blob->map().blob_digest().ToString());
+  }
+  {
     const MutexLock lock(mutex_);
     if (stopping_) {
-      startable = Cancelled("the cache manager is stopping");
-    } else {
-      active_.emplace(job, Handles());
+      return Cancelled("the cache manager is stopping");
     }
-  }
-  if (!startable) {
-    for (const auto& flight : job->flights) {
-      Complete(*job->task.blob, *flight, startable);
-    }
-    return;
+    active_.emplace(job, Handles());
   }
   if (job->task.prefetch) {
     ++prefetch_requests_;
@@ -281,12 +290,13 @@ void Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
     const MutexLock lock(job->mutex);
     job->parts_missing = windows ? 2 : 1;
   }
-  job->source = (*sources)[job->task.attempt % sources->size()];
+  job->source = (*sources)[job->task.source() % sources->size()];
   job->last_source = job->task.attempt + 1 >= sources->size();
   StartPart(job, /*windows=*/false);
   if (windows) {
     StartPart(job, /*windows=*/true);
   }
+  return Ok();
 }
 
 void Filler::StartPart(const std::shared_ptr<FetchJob>& job, bool windows) {
@@ -368,7 +378,9 @@ void Filler::Fetched(const std::shared_ptr<FetchJob>& job) {
     const MutexLock lock(mutex_);
     handles.swap(active_.at(job));
   }
-  if (failed) {
+  if (job->stream != nullptr) {
+    PartOfStreamArrived(*job);
+  } else if (failed) {
     queue_.Push({.step = Step::kFetchFailed, .job = job, .handles = std::move(handles)},
                 Priority::kDemand);
   } else {
@@ -402,8 +414,16 @@ void Filler::RunWorker() {
       case Step::kPrefetch:
         ContinuePrefetch();
         break;
+      case Step::kStream:
+        RunStream(work->stream, filler);
+        break;
     }
   }
+}
+
+// ENOSPC, EDQUOT: not what a registry says.
+bool Filler::IsDiskFull(const Error& error) {
+  return error.code == ErrorCode::kResourceExhausted && error.os_errno != 0;
 }
 
 void Filler::FillOne(FetchJob& job, uint32_t index, UnitFiller& filler) {

@@ -22,6 +22,7 @@
 #include "cachemgr/cache/log_budget.h"
 #include "cachemgr/cache/prefetch_list.h"
 #include "cachemgr/cache/sources.h"
+#include "cachemgr/cache/stream_fill.h"
 #include "cachemgr/cache/unit_filler.h"
 #include "cachemgr/cache/work_queue.h"
 #include "cachemgr/channel/channel.h"
@@ -39,6 +40,8 @@ struct FillOptions {
   /// mounts asked for waits.
   uint32_t max_prefetch_requests = 4;
   unsigned workers = 2;
+  /// The largest range request for a part of a streamed unit; the first ones are smaller.
+  uint64_t stream_part_bytes = 4U << 20U;
 };
 
 /// Fills what the kernel demands, each unit once however many ask for it. Thread-safe.
@@ -46,6 +49,12 @@ struct FillOptions {
 ///   Demand (reader thread)          absent units -> start or join a flight for each -> fetch
 ///   Fetched (fetch loop's thread)   bytes -> work queue
 ///   Work ("fill-N")                 decode, verify, write, mark present -> waiters
+///
+/// A streamed unit (image::IsStreamed) is fetched part by part, at most two ahead of the one that
+/// is decoded. Its waiters are answered slice by slice, and its fill goes on to its end without
+/// them: nothing of it is fetched twice. A waiter's time begins anew with each slice. A part whose
+/// fetch fails is asked for at the next source; the attempts count from the last part that came.
+/// Wrong bytes end the fill; the next one begins at the frame's start, with the next source.
 ///
 /// What mounts ask for ahead of any demand waits in a list until there is a slot for a prefetch
 /// request, and behind demand in the work queue.
@@ -82,11 +91,13 @@ class Filler {
     kFill,         ///< One flight of a job, from its bytes.
     kFetchFailed,  ///< All flights of a job.
     kPrefetch,     ///< There may be a slot for what mounts asked for. No job.
+    kStream,       ///< A turn of a streamed unit's fill. No job.
   };
   struct Work {
     Step step = Step::kFill;
     std::shared_ptr<FetchJob> job = nullptr;
     uint32_t flight = 0;                                              ///< Index in job->flights.
+    std::shared_ptr<StreamFill> stream = nullptr;                     ///< Of kStream.
     std::vector<std::unique_ptr<fetcher::FetchHandle>> handles = {};  ///< Let go of on the worker.
   };
   using Handles = std::vector<std::unique_ptr<fetcher::FetchHandle>>;
@@ -114,7 +125,8 @@ class Filler {
   [[nodiscard]] MergeLimits LimitsOf(const FetchTask& task) const;
   /// Plans and starts the requests for flights, which are sorted by unit.
   void StartFlights(const Flights& flights, const FetchTask& task);
-  void StartJob(const std::shared_ptr<FetchJob>& job);
+  /// On failure nothing is started: there is no source, or no time any more.
+  Result<void> StartJob(const std::shared_ptr<FetchJob>& job);
   void StartPart(const std::shared_ptr<FetchJob>& job, bool windows);
   void PartRetried(FetchJob& job, bool windows, const Error& error);
   void PartArrived(const std::shared_ptr<FetchJob>& job, bool windows, Result<std::string> bytes);
@@ -126,6 +138,38 @@ class Filler {
   void OwnWindowsFailed(const FetchJob& job, const std::shared_ptr<Flight>& flight,
                         const Error& error);
   void FetchFailed(FetchJob& job);
+  /// The cache's disk, not a registry's.
+  [[nodiscard]] static bool IsDiskFull(const Error& error);
+
+  // Streamed units (filler_streams.cc).
+  void StartStream(const std::shared_ptr<Flight>& flight, const FetchTask& task);
+  /// Fetches as many parts ahead as may be.
+  Result<void> RequestParts(const std::shared_ptr<StreamFill>& stream);
+  /// `first`: before the parts that are asked for already.
+  Result<void> RequestPart(const std::shared_ptr<StreamFill>& stream, ByteRange range, bool first);
+  /// On the fetch loop's thread.
+  void PartOfStreamArrived(const FetchJob& job);
+  /// Until the part that is next arrives; queues for the next turn if it is there.
+  void EndTurn(const std::shared_ptr<StreamFill>& stream);
+  void QueueTurn(const std::shared_ptr<StreamFill>& stream);
+  /// One turn: a part, or as much of it as a turn allows.
+  void RunStream(const std::shared_ptr<StreamFill>& stream, UnitFiller& filler);
+  /// Takes the part that is next. False: it has failed, and that was dealt with.
+  bool TakePart(const std::shared_ptr<StreamFill>& stream);
+  void StreamPartFailed(const std::shared_ptr<StreamFill>& stream, FetchJob& job);
+  void PartUsedUp(const std::shared_ptr<StreamFill>& stream);
+  /// Never kSlice.
+  Result<SliceDecoder::Next> FillSlices(StreamFill& stream, UnitFiller& filler);
+  Result<void> FillSlice(const StreamFill& stream, UnitFiller& filler);
+  /// A slice is there: gives those who wait for later ones more time, and answers the others.
+  void SliceFilled(const StreamFill& stream);
+  void StreamEnded(const std::shared_ptr<StreamFill>& stream, const Result<void>& outcome);
+  void StreamSucceeded(const StreamFill& stream);
+  /// Counts the fault; the blob's next stream begins with another source.
+  void ReportWrongStream(const StreamFill& stream, const Error& error);
+  /// Takes back the requests of parts that nobody needs any more.
+  void CancelParts(StreamFill& stream);
+
   /// Another attempt is left for what ended with this error.
   [[nodiscard]] static bool MayTryAgain(const FetchTask& task, const Error& error);
   /// For flights of a job that failed.

@@ -21,7 +21,7 @@ namespace floe::cachemgr {
 
 /// One kernel request that waits for units to be filled. Answers exactly once: when the last unit
 /// is done, when one has failed, or when the deadline has passed, whichever comes first.
-/// Thread-safe.
+/// Thread-safe. What has got on with a streamed unit extends the deadline.
 class Waiter final : public Expirable {
  public:
   /// `cache`, `counters` and `watch` must outlive the answer.
@@ -37,8 +37,9 @@ class Waiter final : public Expirable {
     on_success_ = &on_success;
   }
 
-  /// Once for each unit. A failure answers at once, unless what was asked for is there all the same
-  /// (another group of the unit was bad).
+  /// Once for each unit; for a streamed one as soon as what was asked for of it is there. A failure
+  /// answers at once, unless what was asked for is there all the same (another group of the unit
+  /// was bad).
   void UnitDone(const Result<void>& outcome);
   void Expire() override;
   /// Answers now, if nobody has.
@@ -85,6 +86,8 @@ struct FlightTable {
   RecentTimeouts timeouts FLOE_GUARDED_BY(mutex);
   std::unordered_map<uint32_t, std::shared_ptr<Flight>> flights FLOE_GUARDED_BY(mutex);
   ReadAhead read_ahead FLOE_GUARDED_BY(mutex);
+  /// The source that streamed units begin with: others had wrong bytes.
+  uint32_t stream_source FLOE_GUARDED_BY(mutex) = 0;
 };
 
 }  // namespace floe::cachemgr

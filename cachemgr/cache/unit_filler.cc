@@ -46,6 +46,15 @@ Result<void> UnitFiller::Fill(const image::BlobMap& map, BlobCache& cache, uint3
   return verified;
 }
 
+Result<void> UnitFiller::FillSlice(const image::BlobMap& map, BlobCache& cache, uint32_t group,
+                                   std::span<const std::byte> bytes) {
+  pieces_.clear();
+  verified_.clear();
+  FLOE_RETURN_IF_ERROR(VerifyGroup(map, group, bytes, /*compressed=*/{}));
+  std::ranges::sort(pieces_, {}, &ExtentPiece::device_offset);
+  return Store(map, cache);
+}
+
 Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cache,
                                 const image::UnitView& unit,
                                 std::span<const std::byte> compressed) {
@@ -54,23 +63,31 @@ Result<void> UnitFiller::Verify(const image::BlobMap& map, const BlobCache& cach
     if (cache.IsGroupPresentOrHeld(g)) {
       continue;
     }
-    const image::GroupView group = map.group(g);
-    const auto bytes =
-        std::span<const std::byte>(decoded_).subspan(group.in_unit.offset, group.in_unit.length);
-    if (auto good = image::CheckGroupDigest(group, bytes, compressed); !good) {
-      outcome = WithContext(good.error(), fmt::format("group {}", g));
-      continue;
-    }
-    verified_.push_back(g);
-    for (uint32_t n = 0; n < group.extent_count; ++n) {
-      const image::ExtentView extent = map.GroupExtent(group, n);
-      pieces_.push_back({.device_offset = extent.device_offset,
-                         .bytes = bytes.subspan(extent.offset_in_group, extent.length),
-                         .group = g});
+    const ByteRange in_unit = map.group(g).in_unit;
+    const auto bytes = std::span<const std::byte>(decoded_).subspan(in_unit.offset, in_unit.length);
+    if (auto verified = VerifyGroup(map, g, bytes, compressed); !verified) {
+      outcome = verified;
     }
   }
   std::ranges::sort(pieces_, {}, &ExtentPiece::device_offset);
   return outcome;
+}
+
+Result<void> UnitFiller::VerifyGroup(const image::BlobMap& map, uint32_t number,
+                                     std::span<const std::byte> bytes,
+                                     std::span<const std::byte> compressed) {
+  const image::GroupView group = map.group(number);
+  if (auto good = image::CheckGroupDigest(group, bytes, compressed); !good) {
+    return WithContext(good.error(), fmt::format("group {}", number));
+  }
+  verified_.push_back(number);
+  for (uint32_t n = 0; n < group.extent_count; ++n) {
+    const image::ExtentView extent = map.GroupExtent(group, n);
+    pieces_.push_back({.device_offset = extent.device_offset,
+                       .bytes = bytes.subspan(extent.offset_in_group, extent.length),
+                       .group = number});
+  }
+  return Ok();
 }
 
 Result<void> UnitFiller::Store(const image::BlobMap& map, BlobCache& cache) {

@@ -25,10 +25,16 @@ class UnitFiller {
   Result<void> Fill(const image::BlobMap& map, BlobCache& cache, uint32_t unit,
                     std::span<const std::byte> compressed, std::span<const std::byte> window);
 
+  /// The same for one group of a streamed unit, whose decoded bytes are `bytes`.
+  Result<void> FillSlice(const image::BlobMap& map, BlobCache& cache, uint32_t group,
+                         std::span<const std::byte> bytes);
+
  private:
   /// Verifies the absent groups of the unit: their numbers, and their extents in device order.
   Result<void> Verify(const image::BlobMap& map, const BlobCache& cache,
                       const image::UnitView& unit, std::span<const std::byte> compressed);
+  Result<void> VerifyGroup(const image::BlobMap& map, uint32_t number,
+                           std::span<const std::byte> bytes, std::span<const std::byte> compressed);
   /// Writes what was verified and marks it, in whatever is the cache file by then.
   Result<void> Store(const image::BlobMap& map, BlobCache& cache);
   /// The groups that are wholly written now.

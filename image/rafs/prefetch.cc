@@ -13,7 +13,6 @@ class Prefetch {
   explicit Prefetch(LayerIndexData& data)
       : data_(data), listed_(data.units.size(), false), visited_(data.inodes.size(), false) {}
 
-  void AddEverything();
   void AddInode(uint32_t number);
 
  private:
@@ -24,14 +23,6 @@ class Prefetch {
   std::vector<bool> listed_;   // Units.
   std::vector<bool> visited_;  // Inodes.
 };
-
-void Prefetch::AddEverything() {
-  for (const SourceBlob& blob : data_.blobs) {
-    for (uint32_t i = 0; i < blob.unit_count; ++i) {
-      AddUnit(blob.first_unit + i);
-    }
-  }
-}
 
 void Prefetch::AddUnit(uint32_t number) {
   if (listed_[number]) {
@@ -93,8 +84,9 @@ void AddPrefetch(Bytes bootstrap, const Superblock& superblock, const TreeReader
       return;  // The end of the list.
     }
     if (nid == superblock.root_nid) {
-      prefetch.AddEverything();
-    } else if (const uint32_t* number = tree.Find(nid); number != nullptr) {
+      continue;
+    }
+    if (const uint32_t* number = tree.Find(nid); number != nullptr) {
       prefetch.AddInode(*number);
     }
   }

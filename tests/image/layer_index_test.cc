@@ -68,6 +68,26 @@ const Broken kBroken[] = {
     {"UnitDecodesToNothing", [](auto& d) { d.units[0].decoded_length = 0; }, "decodes to 0"},
     {"UnitDecodesToTooMuch", [](auto& d) { d.units[0].decoded_length = kMaxUnitBytes + 1; },
      "unit 0 decodes to"},
+    {"StreamedUnitDecodesToTooMuch",
+     [](auto& d) {
+       d.units[0].codec = Codec::kZstd;
+       d.units[0].decoded_length = kMaxDeviceBytes + 1;
+     },
+     "unit 0 decodes to"},
+    {"SliceTooLong",
+     [](auto& d) {
+       d.units[0].codec = Codec::kZstd;
+       d.units[0].decoded_length = kMaxUnitBytes + 1;
+       d.groups[0].in_unit = {0, kMaxSliceBytes + 1};
+     },
+     "group 0 of a streamed unit has"},
+    {"SliceOfCompressedDigest",
+     [](auto& d) {
+       d.units[0].codec = Codec::kZstd;
+       d.units[0].decoded_length = kMaxUnitBytes + 1;
+       d.groups[0].digest_kind = DigestKind::kCompressedSha256;
+     },
+     "group 0 of a streamed unit has a digest of compressed bytes"},
     {"UnitCodec", [](auto& d) { d.units[0].codec = static_cast<Codec>(5); }, "unit 0 has codec 5"},
     {"PlainLength", [](auto& d) { d.units[2].codec = Codec::kPlain; }, "plain unit 2"},
     {"BitsWithoutDeflate", [](auto& d) { d.units[0].bits = 1; }, "is not deflate"},

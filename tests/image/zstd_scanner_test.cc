@@ -119,17 +119,35 @@ TEST(ZstdScannerTest, SkippableAndEmptyFramesBelongToNoUnit) {
 }
 
 TEST(ZstdScannerTest, RefusesAFrameThatIsTooLargeAsEarlyAsItsHeader) {
-  const std::string blob = ZstdFrame(std::string(kMaxUnitBytes + 1, '\0'));
+  using std::string_literals::operator""s;
+  // Window of 1 MiB, content size of 2^43 + 1 bytes.
+  const std::string header = "\x28\xb5\x2f\xfd\xc0\x50\x01\x00\x00\x00\x00\x08\x00\x00"s;
   RecordingSink sink;
-  FLOE_EXPECT_ERROR(RunScan(blob.substr(0, 18), 1000, 18, sink), ErrorCode::kUnimplemented,
-                    "at most 67108864");
+  FLOE_EXPECT_ERROR(RunScan(header, 1000, 18, sink), ErrorCode::kUnimplemented,
+                    "decodes to 8796093022209 bytes");
   EXPECT_TRUE(sink.decoded.empty());
 }
 
-TEST(ZstdScannerTest, RefusesAFrameThatGrowsTooLarge) {
-  const std::string blob = ZstdFrame(std::string(kMaxUnitBytes + 1, '\0'), false);
+TEST(ZstdScannerTest, RefusesALargerWindowThan128MiB) {
+  using std::string_literals::operator""s;
   RecordingSink sink;
-  FLOE_EXPECT_ERROR(RunScan(blob, 1000, 4096, sink), ErrorCode::kUnimplemented, "more than");
+  // 2^10 * 2^17 bytes, then 1/8 of it more.
+  const std::string most = "\x28\xb5\x2f\xfd\x00\x88\x21\x00\x00last"s;
+  FLOE_EXPECT_OK(RunScan(most, 1000, 5, sink));
+  const std::string more = "\x28\xb5\x2f\xfd\x00\x89\x21\x00\x00last"s;
+  FLOE_EXPECT_ERROR(RunScan(more, 1000, 5, sink), ErrorCode::kUnimplemented, "too large a window");
+}
+
+TEST(ZstdScannerTest, AFrameLargerThanAnyOtherUnitIsOneStreamedUnit) {
+  const std::string large = ZstdFrame(std::string(kMaxUnitBytes + 1, '\0'), false);
+  const std::string small = ZstdFrame("small");
+  const std::string blob = small + large + small;
+  RecordingSink sink;
+  FLOE_ASSERT_OK(RunScan(blob, 1000, 4096, sink));
+  ASSERT_EQ(sink.units.size(), 3U);
+  EXPECT_EQ(sink.units[1].range, (ByteRange{small.size(), large.size()}));
+  EXPECT_EQ(sink.units[1].decoded_length, kMaxUnitBytes + 1);
+  EXPECT_TRUE(IsStreamed(sink.units[1].codec, sink.units[1].decoded_length));
 }
 
 TEST(ZstdScannerTest, AFrameOfTheLargestUnitIsTaken) {
