@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "base/file.h"
 #include "base/quote.h"
 #include "image/index_codec.h"
 #include "prepare/index_artifact.h"
@@ -180,14 +181,10 @@ Result<void> KeepLocally(const std::string& store_dir, const std::vector<LayerOb
   return Ok();
 }
 
-}  // namespace
-
-Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const ResolvedImage& image,
-                                   const PublishOptions& options, const ProgressFn& progress,
-                                   Deadline deadline) {
-  FLOE_RETURN_IF_ERROR(CheckRequest(image, options));
-  FLOE_ASSIGN_OR_RETURN(std::vector<LayerObjects> layers,
-                        IndexLayers(client, image, options, progress, deadline));
+// Pushes the objects and the artifact that names them.
+Result<PublishedIndex> PushIndex(fetcher::RegistryClient& client, const ResolvedImage& image,
+                                 const PublishOptions& options, std::vector<LayerObjects>& layers,
+                                 Deadline deadline) {
   const fetcher::Repository& repository = image.reference.repository;
   FLOE_RETURN_IF_ERROR(PushObjects(client, repository, layers, deadline));
 
@@ -218,10 +215,58 @@ Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const Resolv
         result.bound_index,
         PushBoundIndex(client, image, options, {result.manifest, artifact.size()}, deadline));
   }
+  return result;
+}
+
+// What the node keeps of a layer that it has indexed itself.
+Result<LayerObjects> ReadKeptObjects(const IndexStore& store, const image::Descriptor& layer) {
+  LayerObjects objects;
+  FLOE_ASSIGN_OR_RETURN(StoredTree tree, store.Get(IndexStore::LocalScope(), layer.digest));
+  if (tree.windows) {
+    FLOE_ASSIGN_OR_RETURN(
+        objects.windows,
+        ReadFile(store.windows_directory() / tree.windows->digest.hex(), tree.windows->size_bytes));
+    objects.published.windows = tree.windows->digest;
+    objects.published.windows_bytes = tree.windows->size_bytes;
+  }
+  objects.published.layer = layer.digest;
+  objects.published.tree = Digest::Of(tree.bytes);
+  objects.published.compressed_bytes = layer.size_bytes;
+  objects.published.tree_bytes = tree.bytes.size();
+  objects.tree = std::move(tree.bytes);
+  return objects;
+}
+
+}  // namespace
+
+Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const ResolvedImage& image,
+                                   const PublishOptions& options, const ProgressFn& progress,
+                                   Deadline deadline) {
+  FLOE_RETURN_IF_ERROR(CheckRequest(image, options));
+  FLOE_ASSIGN_OR_RETURN(std::vector<LayerObjects> layers,
+                        IndexLayers(client, image, options, progress, deadline));
+  FLOE_ASSIGN_OR_RETURN(PublishedIndex result, PushIndex(client, image, options, layers, deadline));
   if (!options.store_dir.empty()) {
     FLOE_RETURN_IF_ERROR(KeepLocally(options.store_dir, layers));
   }
   return result;
+}
+
+Result<PublishedIndex> PublishStreamedLayers(fetcher::RegistryClient& client,
+                                             const IndexedImage& image,
+                                             const std::string& store_dir, Deadline deadline) {
+  const IndexStore store(store_dir);
+  std::vector<LayerObjects> layers;
+  for (const size_t position : DistinctLayers(image.image)) {
+    if (image.layers[position].reader == kStreamReader) {
+      FLOE_ASSIGN_OR_RETURN(layers.emplace_back(),
+                            ReadKeptObjects(store, image.image.manifest.layers[position]));
+    }
+  }
+  if (layers.empty()) {
+    return NotFound("no layer of manifest {} was streamed", image.image.manifest_digest.ToString());
+  }
+  return PushIndex(client, image.image, {}, layers, deadline);
 }
 
 }  // namespace floe::prepare

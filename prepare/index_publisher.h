@@ -50,4 +50,10 @@ Result<PublishedIndex> CreateIndex(fetcher::RegistryClient& client, const Resolv
                                    const PublishOptions& options, const ProgressFn& progress,
                                    Deadline deadline);
 
+/// Pushes the indexes of the image's streamed layers, as `store_dir` keeps them, as an index
+/// artifact of the image manifest: other nodes are lazy then. NotFound: no layer was streamed.
+Result<PublishedIndex> PublishStreamedLayers(fetcher::RegistryClient& client,
+                                             const IndexedImage& image,
+                                             const std::string& store_dir, Deadline deadline);
+
 }  // namespace floe::prepare

@@ -101,12 +101,15 @@ Result<void> Serve(const Arguments& arguments, const Config& config, const sigse
               return std::ranges::find(config.registry.plain_http, host) !=
                      config.registry.plain_http.end();
             });
+  const auto publisher = config.publish_streamed ? std::make_unique<IndexPushQueue>(
+                                                       *registry, layout.indexes().native())
+                                                 : nullptr;
   RegistryImageSource images(*registry,
                              {.trust = config.index_trust,
                               .store_dir = layout.indexes().native(),
                               .may_stream = config.stream_missing,
                               .allow_unverified = config.allow_unverified},
-                             streamer.get());
+                             streamer.get(), publisher.get());
   const std::unique_ptr<ImageMounter> mounter = MakeMounter(arguments, config);
   FLOE_ASSIGN_OR_RETURN(
       std::unique_ptr<Snapshotter> snapshotter,

@@ -1,5 +1,6 @@
 #include "snapshotter/registry_image_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fetcher/reference.h"
@@ -18,10 +19,12 @@ prepare::FindOptions WithoutStreamer(prepare::FindOptions options, bool has_stre
 
 RegistryImageSource::RegistryImageSource(fetcher::RegistryClient& client,
                                          prepare::FindOptions options,
-                                         prepare::LayerStreamer* streamer)
+                                         prepare::LayerStreamer* streamer,
+                                         IndexPushQueue* publisher)
     : client_(client),
       options_(WithoutStreamer(std::move(options), streamer != nullptr)),
-      streamer_(streamer) {}
+      streamer_(streamer),
+      publisher_(publisher) {}
 
 Result<prepare::IndexedImage> RegistryImageSource::Load(const std::string& image_ref,
                                                         const std::optional<Digest>& manifest,
@@ -30,8 +33,13 @@ Result<prepare::IndexedImage> RegistryImageSource::Load(const std::string& image
   FLOE_ASSIGN_OR_RETURN(auto resolved, Resolve(reference, manifest, deadline));
   FLOE_ASSIGN_OR_RETURN(prepare::IndexedImage image,
                         prepare::FindIndexes(client_, std::move(resolved), options_, deadline));
-  if (options_.may_stream) {
+  const bool is_complete = std::ranges::none_of(
+      image.layers, [](const prepare::LayerWithIndex& layer) { return layer.index == nullptr; });
+  if (!is_complete) {
     FLOE_RETURN_IF_ERROR(prepare::StreamMissingLayers(*streamer_, image, options_.store_dir));
+    if (publisher_ != nullptr) {
+      publisher_->Add(image);
+    }
   }
   return image;
 }

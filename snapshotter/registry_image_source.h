@@ -10,6 +10,7 @@
 #include "prepare/layer_streams.h"
 #include "prepare/resolve_steps.h"
 #include "snapshotter/image_source.h"
+#include "snapshotter/index_push_queue.h"
 
 namespace floe::snapshotter {
 
@@ -18,9 +19,10 @@ namespace floe::snapshotter {
 class RegistryImageSource final : public ImageSource {
  public:
   /// The client and the streamer must outlive this. `streamer` null: layers without an index are
-  /// not streamed, whatever `options` say.
+  /// not streamed, whatever `options` say. `publisher` gets images whose layers were streamed;
+  /// null: nobody does.
   RegistryImageSource(fetcher::RegistryClient& client, prepare::FindOptions options,
-                      prepare::LayerStreamer* streamer);
+                      prepare::LayerStreamer* streamer, IndexPushQueue* publisher = nullptr);
 
   Result<prepare::IndexedImage> Load(const std::string& image_ref,
                                      const std::optional<Digest>& manifest,
@@ -35,6 +37,7 @@ class RegistryImageSource final : public ImageSource {
   fetcher::RegistryClient& client_;
   const prepare::FindOptions options_;
   prepare::LayerStreamer* const streamer_;
+  IndexPushQueue* const publisher_;
 };
 
 }  // namespace floe::snapshotter
