@@ -15,6 +15,9 @@ TEST(ConfigTest, EmptyFileHasTheDefaults) {
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
   EXPECT_EQ(config.resolve_timeout, std::chrono::seconds(20));
   EXPECT_EQ(config.index_trust, prepare::IndexTrust::kRepository);
+  EXPECT_TRUE(config.stream_missing);
+  EXPECT_FALSE(config.publish_streamed);
+  EXPECT_FALSE(config.allow_unverified);
   EXPECT_TRUE(config.registry.plain_http.empty());
 }
 
@@ -24,6 +27,9 @@ log_level = "debug"
 resolve_timeout_ms = 5000
 [index]
 trust = "bound"
+fallback = "unpack"
+publish = true
+allow_unverified = true
 [registry]
 plain_http = ["reg:5000", "other"]
 docker_config_dir = "/root/.docker"
@@ -33,6 +39,9 @@ ca_file = "/etc/ca.pem"
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
   EXPECT_EQ(config.resolve_timeout, std::chrono::seconds(5));
   EXPECT_EQ(config.index_trust, prepare::IndexTrust::kBound);
+  EXPECT_FALSE(config.stream_missing);
+  EXPECT_TRUE(config.publish_streamed);
+  EXPECT_TRUE(config.allow_unverified);
   EXPECT_THAT(config.registry.plain_http, ElementsAre("reg:5000", "other"));
   EXPECT_EQ(config.registry.docker_config_dir, "/root/.docker");
   EXPECT_EQ(config.registry.ca_file, "/etc/ca.pem");
@@ -67,6 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
                       BadConfig{"resolve_timeout_ms = \"20s\"", "number of milliseconds"},
                       BadConfig{"index = 3", "unknown key index"},
                       BadConfig{"[index]\ntrust = \"everyone\"", "everyone"},
+                      BadConfig{"[index]\nfallback = \"guess\"", "use stream or unpack"},
+                      BadConfig{"[index]\npublish = \"yes\"", "true or false"},
                       BadConfig{"[registry]\nplain_http = \"reg\"", "list of strings"},
                       BadConfig{"[registry]\nplain_http = [1]", "must be a string"}));
 
