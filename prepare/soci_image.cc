@@ -96,13 +96,14 @@ Result<uint64_t> CheckGzipHeader(const LayerContext& context) {
 
 // Nothing, with a warning, when there is no good list: it is a hint.
 std::vector<image::SociSpanRun> FetchPrefetch(const LayerContext& context,
-                                              const image::SociLayer& layer, ReadLayer& result) {
+                                              const image::SociLayer& layer, size_t span_count,
+                                              ReadLayer& result) {
   if (!layer.prefetch.has_value()) {
     return {};
   }
   auto bytes = FetchObject(context, *layer.prefetch, image::kMaxSociPrefetchBytes);
   result.read_bytes += bytes.has_value() ? bytes->size() : 0;
-  auto runs = bytes.has_value() ? image::ParseSociPrefetch(*bytes)
+  auto runs = bytes.has_value() ? image::ParseSociPrefetch(*bytes, span_count)
                                 : Result<std::vector<image::SociSpanRun>>(bytes.error());
   if (!runs.has_value()) {
     LogWarning("prefetch list ignored layer={} list={} reason=\"{}\"",
@@ -127,7 +128,7 @@ Result<ReadLayer> ReadWithZtoc(const LayerContext& context, const image::SociLay
                                   .size_bytes = context.layer().size_bytes,
                                   .media_type = context.layer().media_type,
                                   .diff_id = context.diff_id()};
-  const auto prefetch = FetchPrefetch(context, layer, result);
+  const auto prefetch = FetchPrefetch(context, layer, ztoc.spans.size(), result);
   FLOE_ASSIGN_OR_RETURN(
       image::IndexedLayer indexed,
       image::IndexZtocLayer(ztoc, source,

@@ -27,7 +27,7 @@ Result<int64_t> GetNumber(const json& object, const char* key) {
   return found->get<int64_t>();
 }
 
-Result<RankedRun> ReadRun(const json& object) {
+Result<RankedRun> ReadRun(const json& object, size_t span_count) {
   if (!object.is_object()) {
     return InvalidArgument("prefetch list: spans that are not an object");
   }
@@ -38,13 +38,16 @@ Result<RankedRun> ReadRun(const json& object) {
   if (first < 0 || last < first) {
     return InvalidArgument("prefetch list: spans {} to {}", first, last);
   }
+  if (static_cast<uint64_t>(last) >= span_count) {
+    return DataLoss("prefetch list: spans {} to {} of {}", first, last, span_count);
+  }
   ranked.run = {.first = static_cast<uint64_t>(first), .last = static_cast<uint64_t>(last)};
   return ranked;
 }
 
 }  // namespace
 
-Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view text) {
+Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view text, size_t span_count) {
   if (text.size() > kMaxSociPrefetchBytes) {
     return InvalidArgument("a prefetch list of {} bytes", text.size());
   }
@@ -58,7 +61,7 @@ Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view text) {
   }
   std::vector<RankedRun> ranked;
   for (const json& object : *spans) {
-    FLOE_ASSIGN_OR_RETURN(const RankedRun run, ReadRun(object));
+    FLOE_ASSIGN_OR_RETURN(const RankedRun run, ReadRun(object, span_count));
     ranked.push_back(run);
   }
   std::ranges::stable_sort(ranked, {}, &RankedRun::priority);

@@ -19,7 +19,8 @@ struct SociSpanRun {
 inline constexpr uint64_t kMaxSociPrefetchBytes = 1U << 20U;
 
 /// A layer's prefetch list (application/vnd.amazon.soci.prefetch.v1+json), the most urgent run
-/// first: lower priorities before higher ones, else as listed. InvalidArgument: not such a list.
-Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view json);
+/// first: lower priorities before higher ones, else as listed. InvalidArgument: not such a list;
+/// DataLoss: it names spans that a ztoc of `span_count` spans does not have.
+Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view json, size_t span_count);
 
 }  // namespace floe::image

@@ -309,7 +309,13 @@ TEST_F(SociImageTest, PrefetchListIsAHint) {
   ASSERT_EQ(with.index->data().prefetch.size(), 1U);
   EXPECT_EQ(with.index->data().prefetch[0].first_unit, 1U);
   EXPECT_EQ(with.index->data().prefetch[0].unit_count, 2U);
-  registry_.RemoveBlob(repository_, Digest::Of(list));
+  const std::string lie =
+      R"({"version":"1.0","prefetch_spans":[{"start_span":1,"end_span":99999}]})";
+  index.layers.begin()->second.prefetch =
+      image::SociObject{.digest = registry_.AddBlob(repository_, lie), .size_bytes = lie.size()};
+  FLOE_ASSERT_OK_AND_ASSIGN(const ReadLayer lied_to, Read(image, index));
+  EXPECT_TRUE(lied_to.index->data().prefetch.empty());
+  registry_.RemoveBlob(repository_, Digest::Of(lie));
   FLOE_ASSERT_OK_AND_ASSIGN(const ReadLayer without, Read(image, index));
   EXPECT_TRUE(without.index->data().prefetch.empty());
 }
