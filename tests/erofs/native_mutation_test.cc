@@ -20,7 +20,7 @@ namespace {
 
 constexpr uint32_t kSeed = 20'240'601;
 constexpr int kMutationsOfAStructure = 250;
-constexpr std::chrono::seconds kLongest{3};  // For each structure.
+constexpr std::chrono::seconds kLongest{1};  // For each structure.
 
 using Spots = std::map<std::string, std::vector<ByteRange>>;
 

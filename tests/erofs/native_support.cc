@@ -92,6 +92,12 @@ void MakeXattrs(const fs::path& root) {
   }
 }
 
+/// In memory where there is such a place: the mutation test writes thousands of images.
+fs::path SpoolDirectory() {
+  const fs::path memory = "/dev/shm";
+  return ::access(memory.c_str(), W_OK) == 0 ? memory : fs::temp_directory_path();
+}
+
 }  // namespace
 
 bool HaveMkfs() {
