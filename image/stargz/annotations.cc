@@ -57,8 +57,11 @@ std::optional<std::array<uint64_t, 4>> ParseNumbers(std::string_view text) {
   const char* at = text.data();
   const char* const end = text.data() + text.size();
   for (size_t i = 0; i < numbers.size(); ++i) {
-    if (i > 0 && (at == end || *at++ != ':')) {
-      return std::nullopt;
+    if (i > 0) {
+      if (at == end || *at != ':') {
+        return std::nullopt;
+      }
+      ++at;
     }
     const auto [stop, status] = std::from_chars(at, end, numbers[i]);
     if (status != std::errc()) {

@@ -31,8 +31,9 @@ constexpr std::string_view kContainersMagic = "GNUlInUx";
 
 std::optional<uint64_t> ParseHex(std::string_view digits) {
   uint64_t value = 0;
-  const char* const end = digits.data() + digits.size();
-  const auto [stop, status] = std::from_chars(digits.data(), end, value, 16);
+  const char* const begin = digits.data();
+  const char* const end = begin + digits.size();
+  const auto [stop, status] = std::from_chars(begin, end, value, 16);
   return status == std::errc() && stop == end ? std::optional(value) : std::nullopt;
 }
 
