@@ -148,7 +148,7 @@ image::LayerSource NativeSourceOf(std::string_view blob, std::string_view media_
 Result<image::IndexedLayer> IndexNative(std::string_view blob, const image::LayerSource& source,
                                         image::IndexerOptions options, size_t step) {
   FLOE_ASSIGN_OR_RETURN(const auto indexer,
-                        NativeLayerIndexer::Create(source, options, fs::temp_directory_path()));
+                        NativeLayerIndexer::Create(source, options, SpoolDirectory()));
   for (size_t at = 0; at < blob.size(); at += step) {
     const std::string_view part = blob.substr(at, step);
     FLOE_RETURN_IF_ERROR(indexer->Feed(std::as_bytes(std::span(part))));
