@@ -30,6 +30,24 @@ std::span<const std::byte> Slice(const std::string& bytes, ByteRange whole, Byte
   return std::as_bytes(std::span(bytes)).subspan(part.offset - whole.offset, part.length);
 }
 
+// A digest of compressed bytes says nothing about the window that they are decoded with: only the
+// whole of the windows does, which a range of them from a registry is not checked against.
+bool NeedsVerifiedWindows(const image::BlobMap& map, const FetchPlan& plan) {
+  return std::ranges::any_of(plan.units, [&](uint32_t number) {
+    const image::UnitView unit = map.unit(number);
+    if (unit.window.empty()) {
+      return false;
+    }
+    for (uint32_t g = unit.first_group; g < unit.first_group + unit.group_count; ++g) {
+      if (map.group(g).digest_kind == image::DigestKind::kCompressedSha256 ||
+          map.group(g).digest_kind == image::DigestKind::kNone) {
+        return true;
+      }
+    }
+    return false;
+  });
+}
+
 }  // namespace
 
 Filler::Filler(const FillOptions& options, RegistryClients& clients, Counters& counters,
@@ -274,6 +292,12 @@ Result<void> Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
     return FailedPrecondition("no source for blob {}",
                               job->task.blob->map().blob_digest().ToString());
   }
+  job->own_windows = job->task.blob->windows();
+  if (job->own_windows == nullptr && NeedsVerifiedWindows(job->task.blob->map(), job->plan)) {
+    return FailedPrecondition(
+        "blob {}: the windows that this node made are gone, and nothing vouches for others",
+        job->task.blob->map().blob_digest().ToString());
+  }
   {
     const MutexLock lock(mutex_);
     if (stopping_) {
@@ -284,7 +308,6 @@ Result<void> Filler::StartJob(const std::shared_ptr<FetchJob>& job) {
   if (job->task.prefetch) {
     ++prefetch_requests_;
   }
-  job->own_windows = job->task.blob->windows();
   const bool windows = !job->plan.windows.empty() && job->own_windows == nullptr;
   {
     const MutexLock lock(job->mutex);

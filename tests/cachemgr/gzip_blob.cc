@@ -1,6 +1,7 @@
 #include "tests/cachemgr/gzip_blob.h"
 
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -42,14 +43,27 @@ image::IndexedLayer Index(const std::string& gzip) {
   return std::move(*layer);
 }
 
-}  // namespace
+void UseSpanDigests(const std::string& gzip, image::IndexedLayer& layer) {
+  image::LayerIndexData data = layer.index.data();
+  for (image::Group& group : data.groups) {
+    const ByteRange range = data.units[group.unit].range;
+    group.digest_kind = image::DigestKind::kCompressedSha256;
+    group.digest = Digest::Of(std::string_view(gzip).substr(range.offset, range.length)).bytes();
+  }
+  auto index = image::LayerIndex::Create(std::move(data));
+  FLOE_CHECK(index.has_value());
+  layer.index = std::move(*index);
+}
 
-GzipBlob GzipBlob::Make() {
+GzipBlob MakeBlob(bool span_digests) {
   const image::TarArchive tar = TextFiles();
   GzipBlob made;
   made.blob.blob = image::GzipMember(tar.bytes(), {.mem_level = 4});
   image::IndexedLayer layer = Index(made.blob.blob);
   FLOE_CHECK(!layer.windows.empty());
+  if (span_digests) {
+    UseSpanDigests(made.blob.blob, layer);
+  }
   made.blob.data = layer.index.data();
   made.blob.digest = Digest::Of(made.blob.blob);
   made.blob.map = image::EncodeBlobMap(layer.index, 0);
@@ -64,5 +78,10 @@ GzipBlob GzipBlob::Make() {
   made.blob.device = image::BuildDevice(made.blob.data, tar.bytes(), starts);
   return made;
 }
+
+}  // namespace
+
+GzipBlob GzipBlob::Make() { return MakeBlob(/*span_digests=*/false); }
+GzipBlob GzipBlob::MakeWithSpanDigests() { return MakeBlob(/*span_digests=*/true); }
 
 }  // namespace floe::cachemgr::testing

@@ -107,6 +107,37 @@ TEST_F(WindowsTest, WrongBytesOfTheRegistryDoNotCostTheWindows) {
   EXPECT_EQ(WindowsRequests(), 0U);
 }
 
+// Digests of compressed bytes do not cover windows: what a registry calls windows is not believed.
+class SpanDigestsTest : public WindowsTest {
+ protected:
+  SpanDigestsTest() { gzip_ = GzipBlob::MakeWithSpanDigests(); }
+};
+
+TEST_F(SpanDigestsTest, UseTheWindowsOfTheNode) {
+  FLOE_ASSERT_OK(blob_->AddWindows(Made()));
+  ExpectFilled(gzip_.blob.WholeDevice());
+  EXPECT_EQ(WindowsRequests(), 0U);
+}
+
+TEST_F(SpanDigestsTest, TakeNoWindowsFromARegistry) {
+  client_->AddBlob(gzip_.windows);
+  FLOE_EXPECT_ERROR(Read(Middle())->Get(), ErrorCode::kFailedPrecondition,
+                    "nothing vouches for others");
+  EXPECT_EQ(WindowsRequests(), 0U);
+  FLOE_ASSERT_OK(blob_->AddWindows(Made()));
+  ExpectFilled(Middle());
+}
+
+TEST_F(SpanDigestsTest, DamagedWindowsFailTheFill) {
+  client_->AddBlob(gzip_.windows);
+  FLOE_ASSERT_OK(blob_->AddWindows(Made()));
+  Reopen();
+  Damage();
+  FLOE_EXPECT_ERROR(Read(Middle())->Get(), ErrorCode::kFailedPrecondition,
+                    "nothing vouches for others");
+  EXPECT_EQ(WindowsRequests(), 0U);
+}
+
 TEST_F(WindowsTest, AFileOfAnotherSizeIsIgnoredAtTheStart) {
   FLOE_ASSERT_OK(WriteFileAtomically(Kept(), "short"));
   Reopen();
