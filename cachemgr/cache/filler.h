@@ -163,6 +163,8 @@ class Filler {
   Result<void> FillSlice(const StreamFill& stream, UnitFiller& filler);
   /// A slice is there: gives those who wait for later ones more time, and answers the others.
   void SliceFilled(const StreamFill& stream);
+  /// The stream has got on.
+  void GiveMoreTime(const StreamFill& stream);
   void StreamEnded(const std::shared_ptr<StreamFill>& stream, const Result<void>& outcome);
   void StreamSucceeded(const StreamFill& stream);
   /// Counts the fault; the blob's next stream begins with another source.

@@ -149,6 +149,7 @@ void Filler::RunStream(const std::shared_ptr<StreamFill>& stream, UnitFiller& fi
     StreamEnded(stream, next.error());
     return;
   }
+  GiveMoreTime(*stream);  // What is there already is passed over without a slice.
   switch (*next) {
     case SliceDecoder::Next::kSlice:
     case SliceDecoder::Next::kPause:
@@ -296,6 +297,17 @@ void Filler::SliceFilled(const StreamFill& stream) {
   }
   for (const auto& waiter : served) {
     waiter->UnitDone(Ok());
+  }
+}
+
+void Filler::GiveMoreTime(const StreamFill& stream) {
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  {
+    const MutexLock lock(stream.task.blob->flights().mutex);
+    waiters = stream.flight->waiters;
+  }
+  for (const auto& waiter : waiters) {
+    watch_.Extend(*waiter);
   }
 }
 

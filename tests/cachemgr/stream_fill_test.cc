@@ -242,6 +242,25 @@ TEST_F(StreamFillTest, OnlyLackOfProgressTimesOut) {
   ExpectNothingTwice();
 }
 
+TEST_F(StreamFillTest, PassingOverWhatIsThereIsProgressToo) {
+  StartStreams();
+  UseGate();
+  blob_->UseCacheFile(std::make_shared<RecordingFile>(test_blob_.device.size()),
+                      {{.offset = 0, .length = 4 * kMiB}});
+  const auto last = Read(Last());
+  for (const size_t part : {1U, 3U, 5U}) {
+    client_->WaitForRequests(part + 1);
+    gate_.OpenUpTo(Parts()[part].range.end());
+    client_->WaitForRequests(part + 3);  // That part was taken, so the one before is used up.
+    clock_.Advance(std::chrono::seconds(50));
+    filler_->ExpireDue();
+    EXPECT_EQ(last->answers(), 0) << part;
+  }
+  EXPECT_LT(Parts()[5].range.end(), Streamed().offset + 3 * kMiB);
+  gate_.Open();
+  FLOE_EXPECT_OK(last->Get());
+}
+
 TEST_F(StreamFillTest, TheNextSourceGoesOnWhereOneStopped) {
   StartStreams(/*sources=*/2);
   const uint64_t stop = Streamed().offset + 2 * kMiB;
