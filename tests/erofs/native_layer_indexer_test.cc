@@ -165,12 +165,14 @@ TEST_F(NativeLayerIndexerTest, AWrappedImageOfOneSmallFrameIsOneUnit) {
   FLOE_EXPECT_OK(TreeOfLayer(layer, blob));
 }
 
-TEST_F(NativeLayerIndexerTest, AWrappedImageOfOneLargeFrameNeedsToBeFetchedWhole) {
+TEST_F(NativeLayerIndexerTest, AWrappedImageOfOneLargeFrameIsAStreamedUnit) {
   std::string image = image_;
   image.resize(65U << 20U);
   const std::string blob = ZstdFrame(image);
-  FLOE_EXPECT_ERROR(IndexNative(blob, NativeSourceOf(blob, kWrappedType)),
-                    ErrorCode::kUnimplemented, "needs to be fetched whole");
+  FLOE_ASSERT_OK_AND_ASSIGN(const image::IndexedLayer layer,
+                            IndexNative(blob, NativeSourceOf(blob, kWrappedType)));
+  ASSERT_EQ(layer.index.data().units.size(), 1U);
+  EXPECT_GT(layer.index.data().units[0].decoded_length, image::kMaxUnitBytes);
 }
 
 TEST_F(NativeLayerIndexerTest, TheMediaTypeSaysWhetherTheImageIsWrapped) {
