@@ -1,6 +1,9 @@
 #include "prepare/nydus_image.h"
 
 #include <algorithm>
+#include <iterator>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -215,9 +218,9 @@ Result<ReadLayer> NydusReader::Read() {
                    .read_bytes = read_bytes_};
 }
 
-bool IsMarked(const image::Descriptor& manifest) {
+bool IsMarked(const image::Descriptor& manifest, const image::Platform& platform) {
   return manifest.artifact_type == kManifestArtifactType ||
-         std::ranges::count(manifest.platform->os_features, kOsFeature) != 0;
+         std::ranges::count(platform.os_features, kOsFeature) != 0;
 }
 
 }  // namespace
@@ -246,10 +249,12 @@ std::optional<image::Descriptor> NydusAlternative(const image::ImageIndex& index
   // Without its marks such a manifest is chosen as any other: the platform decides.
   image::ImageIndex marked;
   for (const image::Descriptor& manifest : index.manifests) {
-    if (manifest.platform && IsMarked(manifest)) {
-      image::Descriptor& plain = marked.manifests.emplace_back(manifest);
-      plain.artifact_type.clear();
-      std::erase(plain.platform->os_features, kOsFeature);
+    std::optional<image::Platform> plain = manifest.platform;
+    if (plain && IsMarked(manifest, *plain)) {
+      std::erase(plain->os_features, kOsFeature);
+      image::Descriptor& added = marked.manifests.emplace_back(manifest);
+      added.artifact_type.clear();
+      added.platform = std::move(plain);
     }
   }
   const auto chosen = image::ChoosePlatform(marked, platform);

@@ -152,12 +152,12 @@ Result<std::vector<Blob>> ReadBlobs(Bytes bootstrap, const Superblock& superbloc
         Slice(bootstrap, {superblock.blob_table.offset + i * kEntryBytes, kEntryBytes}));
     const Record slot(
         Slice(bootstrap, {superblock.device_slots.offset + i * kSlotBytes, kSlotBytes}));
-    FLOE_ASSIGN_OR_RETURN(Blob blob, ReadBlob(entry, i, superblock));
+    FLOE_ASSIGN_OR_RETURN(const Blob blob, ReadBlob(entry, i, superblock));
     FLOE_RETURN_IF_ERROR(CheckSlot(slot, blob, i));
     if (std::ranges::any_of(blobs, [&](const Blob& b) { return b.digest == blob.digest; })) {
       return DataLoss("blob {}: {} is there twice", i, blob.digest.ToString());
     }
-    blobs.push_back(std::move(blob));
+    blobs.push_back(blob);
   }
   return blobs;
 }

@@ -33,8 +33,9 @@ class ChunkResolver {
 
  private:
   struct Place;
-  Result<Place> ReadIndex(const InodeRecord& file, uint64_t number) const;
-  Result<Place> FindPlace(const InodeRecord& file, uint64_t number, uint64_t kernel_chunk) const;
+  [[nodiscard]] Result<Place> ReadIndex(const InodeRecord& file, uint64_t number) const;
+  [[nodiscard]] Result<Place> FindPlace(const InodeRecord& file, uint64_t number,
+                                        uint64_t kernel_chunk) const;
   Result<void> UseChunk(const InodeRecord& file, const Place& place, uint64_t length);
 
   const Bytes bootstrap_;
