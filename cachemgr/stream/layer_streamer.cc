@@ -65,10 +65,10 @@ void LayerStreamer::CountFailure(const StreamRequest& request, const Error& erro
 
 Result<StreamedLayer> LayerStreamer::Run(const StreamRequest& request,
                                          const StreamControl& control) {
-  const bool known = HasComplete(request.digest, "");
+  const bool known = HasWhole(request.digest, "");
   FLOE_ASSIGN_OR_RETURN(LayerPass::Finished finished, RunPass(request, control, !known));
   const std::string& key = finished.layer.device_key;
-  if (known && !key.empty() && !HasComplete(request.digest, key)) {
+  if (known && !key.empty() && !HasWhole(request.digest, key)) {
     // What is there has another layout, that of another index.
     FLOE_ASSIGN_OR_RETURN(finished, RunPass(request, control, /*writes=*/true));
   }
@@ -161,9 +161,9 @@ Result<void> LayerStreamer::Adopt(const StreamRequest& request,
   });
 }
 
-bool LayerStreamer::HasComplete(const Digest& blob_digest, const std::string& key) {
+bool LayerStreamer::HasWhole(const Digest& blob_digest, const std::string& key) {
   return std::ranges::any_of(store_.All(), [&](const std::shared_ptr<Blob>& blob) {
-    return blob->map().blob_digest() == blob_digest && blob->cache().complete() &&
+    return blob->map().blob_digest() == blob_digest && blob->cache().IsMountable() &&
            (key.empty() || blob->map().key() == key);
   });
 }
