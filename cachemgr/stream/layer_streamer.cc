@@ -33,7 +33,7 @@ Result<std::shared_ptr<const StreamedLayer>> LayerStreamer::Stream(const StreamR
   mine.cancelled = [&] { return stopping_ || control.cancelled(); };
   StreamFlights::Taken taken = flights_.Take(request, mine);
   if (taken.turn == nullptr) {
-    return *std::move(taken.outcome);
+    return std::move(taken.outcome).value_or(Internal("a stream without an outcome"));
   }
   mine.progress = [&](uint64_t bytes_done) {
     taken.turn->SetProgress(bytes_done);
@@ -109,8 +109,7 @@ Result<void> LayerStreamer::Download(const StreamRequest& request, const StreamC
                                      LayerPass& pass, size_t& source) {
   for (;; ++source) {
     Result<void> taken;
-    const Result<void> downloaded =
-        DownloadFrom(request.sources[source], request, control, pass, taken);
+    Result<void> downloaded = DownloadFrom(request.sources[source], request, control, pass, taken);
     if (!taken.has_value()) {
       return AsWrongBytes(std::move(taken).error());
     }
