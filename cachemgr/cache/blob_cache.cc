@@ -325,6 +325,7 @@ void BlobCache::UseCacheFile(std::shared_ptr<CacheFile> file,
   shares_blocks_ = shares;
   own_file_ = false;
   complete_ = false;
+  usable_unsynced_ = false;
   StoreAll(words);
 }
 

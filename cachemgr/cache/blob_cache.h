@@ -62,6 +62,14 @@ class BlobCache {
   /// All present, synced and marked so on disk: the data file can be mounted as it is.
   [[nodiscard]] bool complete() const { return complete_.load(); }
 
+  /// All of it was put there at once, and becomes durable with the next checkpoint: until then it
+  /// can be mounted as it is, too. It is this boot's page cache that a mount reads.
+  void UseUnsynced() { usable_unsynced_ = true; }
+  /// The data file can be mounted as it is.
+  [[nodiscard]] bool IsMountable() const {
+    return complete() || (usable_unsynced_.load() && AllPresent());
+  }
+
   /// Where fills write: the data file, or what UseCacheFile put in its place.
   struct Target {
     std::shared_ptr<CacheFile> file;
@@ -109,6 +117,7 @@ class BlobCache {
   std::atomic<uint32_t> absent_groups_ = 0;
   std::atomic<uint64_t> present_bytes_ = 0;
   std::atomic<bool> complete_ = false;
+  std::atomic<bool> usable_unsynced_ = false;
 
   Mutex checkpoint_mutex_;  // One checkpoint at a time; taken before mutex_.
   bool names_synced_ FLOE_GUARDED_BY(checkpoint_mutex_) = false;  // Of the files in directory_.

@@ -63,6 +63,15 @@ std::shared_ptr<Blob> BlobStore::Find(const std::string& key) const {
 }
 
 Result<std::shared_ptr<Blob>> BlobStore::Open(const std::string& key) {
+  FLOE_ASSIGN_OR_RETURN(std::shared_ptr<Blob> blob, OpenUnsynced(key));
+  // Whatever was left unfinished by a process that is gone.
+  if (auto done = blob->cache().Checkpoint(); !done) {
+    LogWarning("checkpoint failed key={} reason=\"{}\"", key, done.error().message);
+  }
+  return blob;
+}
+
+Result<std::shared_ptr<Blob>> BlobStore::OpenUnsynced(const std::string& key) {
   UniqueFd held;
   {
     const MutexLock lock(mutex_);
@@ -73,10 +82,6 @@ Result<std::shared_ptr<Blob>> BlobStore::Open(const std::string& key) {
   FLOE_ASSIGN_OR_RETURN(
       std::shared_ptr<Blob> blob,
       Blob::Open(directory_ / key, key, boot_id_, filler_, counters_, std::move(held)));
-  // Whatever was left unfinished by a process that is gone.
-  if (auto done = blob->cache().Checkpoint(); !done) {
-    LogWarning("checkpoint failed key={} reason=\"{}\"", key, done.error().message);
-  }
   const MutexLock lock(mutex_);
   held_.erase(key);
   blobs_[key] = blob;
@@ -140,9 +145,9 @@ Result<std::shared_ptr<Blob>> BlobStore::Adopt(const std::string& key, const fs:
     if (::rename(made.c_str(), (directory_ / key).c_str()) != 0) {
       return ErrnoError(errno, fmt::format("rename {}", made.native()));
     }
-    FLOE_RETURN_IF_ERROR(SyncDirectory(directory_));
-    known = Open(key);
+    known = OpenUnsynced(key);
     FLOE_RETURN_IF_ERROR(known);
+    (*known)->cache().UseUnsynced();
   }
   Touch(key);
   FLOE_RETURN_IF_ERROR((*known)->AddSources(sources));

@@ -52,10 +52,11 @@ class BlobStore {
   /// The blob of a request, registered if it was not known. InvalidArgument: the BlobMap is none,
   /// or not the one its key names; the windows are not those of the BlobMap.
   Result<std::shared_ptr<Blob>> Acquire(const DeviceRequest& request);
-  /// A complete blob that was made beside the others: `made`, in the store's directory, has all its
-  /// files, synced. It gets its name, durably, unless the key is known already: then what the
+  /// A blob that was made beside the others: `made`, in the store's directory, has all its files,
+  /// and all groups are present. It gets its name, unless the key is known already: then what the
   /// registered blob lacks is copied to it, but for one whose bytes a channel keeps
-  /// (BlobCache::UseCacheFile), and `made` stays where it is.
+  /// (BlobCache::UseCacheFile), and `made` stays where it is. Does not wait for the disk: the next
+  /// checkpoint makes it durable, and it can be mounted before (BlobCache::UseUnsynced).
   Result<std::shared_ptr<Blob>> Adopt(const std::string& key, const std::filesystem::path& made,
                                       const std::vector<Source>& sources);
   /// Of directories in which blobs are made; not those of registered blobs.
@@ -76,6 +77,8 @@ class BlobStore {
 
  private:
   Result<std::shared_ptr<Blob>> Open(const std::string& key);
+  /// Open, but for the checkpoint of what was left unfinished.
+  Result<std::shared_ptr<Blob>> OpenUnsynced(const std::string& key);
   Result<void> StoreMap(const DeviceRequest& request) const;
   /// Known to this process, or from before a restart.
   Result<std::shared_ptr<Blob>> FindOrOpen(const std::string& key);

@@ -32,7 +32,7 @@ Result<void> CopyAbsent(const std::filesystem::path& data, Blob& blob) {
   const image::BlobMap& map = blob.map();
   const BlobCache::Target target = cache.target();
   if (cache.AllPresent() || target.file->rules().written_is_present) {
-    return cache.Checkpoint();
+    return Ok();
   }
   FLOE_ASSIGN_OR_RETURN(const UniqueFd from, OpenFile(data, O_RDONLY));
   std::vector<std::byte> buffer;
@@ -47,8 +47,10 @@ Result<void> CopyAbsent(const std::filesystem::path& data, Blob& blob) {
     }
     copied.push_back(group);
   }
-  (void)cache.MarkPresent(copied, *target.file);  // False: a channel has put its own file there.
-  return cache.Checkpoint();
+  if (cache.MarkPresent(copied, *target.file)) {  // Else a channel has put its own file there.
+    cache.UseUnsynced();
+  }
+  return Ok();
 }
 
 }  // namespace floe::cachemgr

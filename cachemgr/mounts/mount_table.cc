@@ -428,14 +428,15 @@ Result<std::shared_ptr<MountTable::Entry>> MountTable::MountAnew(const MountRequ
 
 Result<void> MountTable::Attach(const MountRequest& request,
                                 const std::vector<std::shared_ptr<Blob>>& blobs, Entry& entry) {
-  // A blob whose last group came a moment ago is complete once it is synced.
+  // A blob whose last group came a moment ago is complete once it is synced; a layer that was
+  // streamed does not wait for that.
   for (const auto& blob : blobs) {
-    if (blob->cache().AllPresent()) {
+    if (blob->cache().AllPresent() && !blob->cache().IsMountable()) {
       FLOE_RETURN_IF_ERROR(blob->cache().Checkpoint());
     }
   }
   const bool plain =
-      std::ranges::all_of(blobs, [](const auto& blob) { return blob->cache().complete(); });
+      std::ranges::all_of(blobs, [](const auto& blob) { return blob->cache().IsMountable(); });
   OnDemandChannel* channel = nullptr;
   if (!plain) {
     FLOE_ASSIGN_OR_RETURN(channel, channels_.OnDemand());
@@ -471,7 +472,7 @@ Result<MountDevice> MountTable::AddDevice(OnDemandChannel* channel,
                      .size_bytes = AlignUp(blob->map().device_size_bytes(), kBlockBytes),
                      .data_fd = blob->cache().data_fd()};
   std::unique_ptr<DeviceRegistration> registration;
-  const bool as_it_is = blob->cache().complete() && !is_mounted &&
+  const bool as_it_is = blob->cache().IsMountable() && !is_mounted &&
                         (channel == nullptr || channel->MixesWithPlainFiles());
   if (!as_it_is) {
     FLOE_ASSIGN_OR_RETURN(

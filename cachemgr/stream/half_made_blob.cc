@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The data file goes over to a cache, which knows how what it says about it becomes durable.
+// A cache knows how to say what is present.
 Result<void> MarkAllPresent(const fs::path& directory, const image::BlobMap& map,
                             const std::string& boot_id, int data_fd) {
   UniqueFd fd(::fcntl(data_fd, F_DUPFD_CLOEXEC, 0));
@@ -28,7 +28,7 @@ Result<void> MarkAllPresent(const fs::path& directory, const image::BlobMap& map
   if (!cache->MarkPresent(groups, *cache->target().file)) {
     return Internal("a data file that is not the cache's");
   }
-  return cache->Checkpoint();
+  return Ok();
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ Result<void> HalfMadeBlob::Seal(const std::string& map, const std::string& key,
                                 const std::string& boot_id, const std::vector<Source>& sources,
                                 const MakeRoom& make_room) {
   return RetryWithRoom(make_room, [&]() -> Result<void> {
-    FLOE_RETURN_IF_ERROR(WriteFileAtomically(directory_ / "map", map));
+    FLOE_RETURN_IF_ERROR(ReplaceFile(directory_ / "map", map));
     FLOE_RETURN_IF_ERROR(ReplaceFile(directory_ / "sources.json", EncodeSources(sources)));
     FLOE_ASSIGN_OR_RETURN(const auto opened, image::BlobMap::Open(directory_ / "map", key));
     return MarkAllPresent(directory_, *opened, boot_id, data_fd_.get());

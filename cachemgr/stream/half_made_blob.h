@@ -13,8 +13,8 @@
 namespace floe::cachemgr {
 
 /// A blob that is being made beside those of the store: a directory under another name, which no
-/// reader and no evictor takes for a blob. Seal makes it a complete one, which BlobStore::Adopt
-/// gives its name; what is not adopted is removed with this, after a kill by
+/// reader and no evictor takes for a blob. Seal makes it a whole one, which BlobStore::Adopt gives
+/// its name; what is not adopted is removed with this, after a kill by
 /// BlobStore::RemoveLeftovers. One thread at a time.
 class HalfMadeBlob {
  public:
@@ -31,8 +31,8 @@ class HalfMadeBlob {
   [[nodiscard]] int data_fd() const { return data_fd_.get(); }
 
   /// The data file has all bytes of the device of `map`, an encoded BlobMap with this `key`. What
-  /// makes a blob of them is written and synced, in the order of a checkpoint: data, presence, the
-  /// mark of a complete blob. ResourceExhausted: the disk is full.
+  /// makes a blob of them is written, as after the last fill: all is present for this boot, and the
+  /// next checkpoint makes it so for ever. ResourceExhausted: the disk is full.
   Result<void> Seal(const std::string& map, const std::string& key, const std::string& boot_id,
                     const std::vector<Source>& sources, const MakeRoom& make_room);
 

@@ -33,7 +33,7 @@ Result<std::shared_ptr<const StreamedLayer>> LayerStreamer::Stream(const StreamR
   mine.cancelled = [&] { return stopping_ || control.cancelled(); };
   StreamFlights::Taken taken = flights_.Take(request, mine);
   if (taken.turn == nullptr) {
-    return *std::move(taken.outcome);
+    return std::move(taken.outcome).value_or(Internal("a stream without an outcome"));
   }
   mine.progress = [&](uint64_t bytes_done) {
     taken.turn->SetProgress(bytes_done);
@@ -65,10 +65,10 @@ void LayerStreamer::CountFailure(const StreamRequest& request, const Error& erro
 
 Result<StreamedLayer> LayerStreamer::Run(const StreamRequest& request,
                                          const StreamControl& control) {
-  const bool known = HasComplete(request.digest, "");
+  const bool known = HasWhole(request.digest, "");
   FLOE_ASSIGN_OR_RETURN(LayerPass::Finished finished, RunPass(request, control, !known));
   const std::string& key = finished.layer.device_key;
-  if (known && !key.empty() && !HasComplete(request.digest, key)) {
+  if (known && !key.empty() && !HasWhole(request.digest, key)) {
     // What is there has another layout, that of another index.
     FLOE_ASSIGN_OR_RETURN(finished, RunPass(request, control, /*writes=*/true));
   }
@@ -109,8 +109,7 @@ Result<void> LayerStreamer::Download(const StreamRequest& request, const StreamC
                                      LayerPass& pass, size_t& source) {
   for (;; ++source) {
     Result<void> taken;
-    const Result<void> downloaded =
-        DownloadFrom(request.sources[source], request, control, pass, taken);
+    Result<void> downloaded = DownloadFrom(request.sources[source], request, control, pass, taken);
     if (!taken.has_value()) {
       return AsWrongBytes(std::move(taken).error());
     }
@@ -161,9 +160,9 @@ Result<void> LayerStreamer::Adopt(const StreamRequest& request,
   });
 }
 
-bool LayerStreamer::HasComplete(const Digest& blob_digest, const std::string& key) {
+bool LayerStreamer::HasWhole(const Digest& blob_digest, const std::string& key) {
   return std::ranges::any_of(store_.All(), [&](const std::shared_ptr<Blob>& blob) {
-    return blob->map().blob_digest() == blob_digest && blob->cache().complete() &&
+    return blob->map().blob_digest() == blob_digest && blob->cache().IsMountable() &&
            (key.empty() || blob->map().key() == key);
   });
 }

@@ -20,7 +20,8 @@ namespace floe::cachemgr {
 
 /// Brings layers that have no index into the cache: each is downloaded once, and indexed, verified
 /// and written in that one pass. Nothing of it is visible before all its digests matched; then its
-/// blob is complete and durable. Thread-safe: each call runs on the thread of its caller.
+/// blob is whole, can be mounted as it is, and becomes durable with the next checkpoint.
+/// Thread-safe: each call runs on the thread of its caller.
 class LayerStreamer {
  public:
   /// So many downloads at once; further calls wait for their turn.
@@ -38,7 +39,7 @@ class LayerStreamer {
   /// The sources are asked in order; where one fails in the middle, the next goes on. There is no
   /// deadline: what moves goes on, what does not ends with the registry client's own timeouts. A
   /// second call for the same layer waits for the first and gets what that gets; when the first is
-  /// cancelled the second starts anew. A layer whose blob is complete in the cache is read again
+  /// cancelled the second starts anew. A layer whose blob is whole in the cache is read again
   /// for its index, and not written.
   /// InvalidArgument: what is no layer, or no request; DataLoss: digests that do not match;
   /// Unimplemented: a layer that cannot be indexed; ResourceExhausted: the disk is full;
@@ -63,7 +64,7 @@ class LayerStreamer {
   Result<void> DownloadFrom(const Source& source, const StreamRequest& request,
                             const StreamControl& control, LayerPass& pass, Result<void>& taken);
   Result<void> Adopt(const StreamRequest& request, const LayerPass::Finished& finished);
-  [[nodiscard]] bool HasComplete(const Digest& blob_digest, const std::string& key);
+  [[nodiscard]] bool HasWhole(const Digest& blob_digest, const std::string& key);
   void CountFailure(const StreamRequest& request, const Error& error);
   void Report(const StreamRequest& request, const Source& source, const Error& error, bool retried);
 

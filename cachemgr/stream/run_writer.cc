@@ -1,7 +1,5 @@
 #include "cachemgr/stream/run_writer.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -10,13 +8,6 @@
 #include "base/file.h"
 
 namespace floe::cachemgr {
-namespace {
-
-// The disk starts to write so early, so that the sync at the end has little left to wait for.
-constexpr uint64_t kWritebackBytes = 8U << 20U;
-
-}  // namespace
-
 RunWriter::RunWriter(Options options)
     : options_(std::move(options)), run_(std::make_unique_for_overwrite<std::byte[]>(kRunBytes)) {}
 
@@ -74,13 +65,6 @@ Result<void> RunWriter::WriteRun() {
   }));
   run_offset_ += run_bytes_;
   run_bytes_ = 0;
-  if (run_offset_ - writeback_from_ >= kWritebackBytes) {
-    // Only a hint: the sync that counts comes later.
-    (void)::sync_file_range(options_.fd, static_cast<off_t>(writeback_from_),
-                            static_cast<off_t>(run_offset_ - writeback_from_),
-                            SYNC_FILE_RANGE_WRITE);
-    writeback_from_ = run_offset_;
-  }
   return Ok();
 }
 

@@ -42,7 +42,6 @@ class RunWriter {
   const std::unique_ptr<std::byte[]> run_;
   uint64_t run_offset_ = 0;  ///< In the file.
   size_t run_bytes_ = 0;
-  uint64_t writeback_from_ = 0;  ///< What lies before is on its way to the disk.
 };
 
 }  // namespace floe::cachemgr

@@ -81,9 +81,12 @@ bool StreamFlights::HasLanded(const Flight& flight) {
 std::optional<StreamFlights::Outcome> StreamFlights::OutcomeOf(const Flight& flight,
                                                                const StreamRequest& request) {
   const MutexLock lock(mutex_);
-  const bool cancelled =
-      !flight.outcome->has_value() && flight.outcome->error().code == ErrorCode::kCancelled;
-  return flight.request == request && !cancelled ? flight.outcome : std::nullopt;
+  if (!flight.outcome.has_value() || flight.request != request) {
+    return std::nullopt;
+  }
+  const Outcome& outcome = *flight.outcome;
+  const bool cancelled = !outcome.has_value() && outcome.error().code == ErrorCode::kCancelled;
+  return cancelled ? std::nullopt : flight.outcome;
 }
 
 }  // namespace floe::cachemgr

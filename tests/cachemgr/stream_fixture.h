@@ -99,8 +99,10 @@ class StreamTest : public ::testing::Test {
     const auto found = std::ranges::find_if(
         blobs, [&](const auto& one) { return one->map().key() == streamed.device_key; });
     ASSERT_NE(found, blobs.end());
-    EXPECT_TRUE((*found)->cache().complete());
     EXPECT_TRUE((*found)->cache().AllPresent());
+    EXPECT_TRUE((*found)->cache().IsMountable());
+    FLOE_EXPECT_OK((*found)->cache().Checkpoint());
+    EXPECT_TRUE((*found)->cache().complete());
     EXPECT_EQ((*found)->cache().present_bytes(), device.size());
     for (const Source& source : request.sources) {
       EXPECT_THAT(*(*found)->sources(), ::testing::Contains(source));

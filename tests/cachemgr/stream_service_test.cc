@@ -24,7 +24,9 @@ class StreamServiceTest : public ::testing::Test {
  protected:
   void SetUp() override {
     auto manager = Manager::Create(
-        {.root = directory_ / "root", .keeper_address = "none"},
+        {.root = directory_ / "root",
+         .keeper_address = "none",
+         .checkpoint_interval = std::chrono::milliseconds(20)},
         [](const std::string&) {
           return fetcher::RegistryClient::Create({.retry_delay = std::chrono::milliseconds(1)});
         },
@@ -80,10 +82,13 @@ TEST_F(StreamServiceTest, TheIndexComesBackAndTheBlobIsComplete) {
   FLOE_ASSERT_OK_AND_ASSIGN(const image::LayerIndex index, image::DecodeLayerIndex(layer.tree));
   EXPECT_EQ(index.data().inodes.size(), 401U);
   EXPECT_EQ(layer.device_key, image::DeviceKey(image::EncodeBlobMap(index, 0)));
-  FLOE_ASSERT_OK_AND_ASSIGN(const v1::StatusReply status, client_->Status());
+  FLOE_ASSERT_OK_AND_ASSIGN(v1::StatusReply status, client_->Status());
   ASSERT_EQ(status.blobs_size(), 1);
   EXPECT_EQ(status.blobs(0).key(), layer.device_key);
-  EXPECT_TRUE(status.blobs(0).complete());
+  EXPECT_EQ(status.blobs(0).present_bytes(), status.blobs(0).device_bytes());
+  while (!status.blobs(0).complete()) {  // With the next checkpoint.
+    FLOE_ASSERT_OK_AND_ASSIGN(status, client_->Status());
+  }
   EXPECT_EQ(status.counters().layers_streamed(), 1U);
   EXPECT_EQ(status.counters().streamed_bytes(), blob.size());
   EXPECT_EQ(status.counters().streams_failed(), 0U);

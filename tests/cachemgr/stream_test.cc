@@ -126,6 +126,17 @@ TEST_F(StreamTest, LayersWithoutContentHaveNoBlob) {
   }
 }
 
+TEST_F(StreamTest, TheCallerDoesNotWaitForTheDisk) {
+  const std::string blob = SampleTar();
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto streamed, Stream(Request(blob)));
+  const auto opened = store_->Opened();
+  ASSERT_THAT(opened, SizeIs(1));
+  EXPECT_FALSE(opened[0]->cache().complete());
+  EXPECT_TRUE(opened[0]->cache().IsMountable());
+  FLOE_ASSERT_OK(opened[0]->cache().Checkpoint());
+  EXPECT_TRUE(opened[0]->cache().complete());
+}
+
 TEST_F(StreamTest, TheBlobIsCompleteForTheNextProcess) {
   const std::string blob = image::GzipMember(SampleTar());
   const StreamRequest request = Request(blob);
@@ -403,7 +414,7 @@ TEST_F(StreamTest, ABlobThatIsFilledInPartGetsTheRest) {
   struct stat before{};
   ASSERT_EQ(::fstat(acquired->cache().data_fd(), &before), 0);
   ExpectStreamed(request, blob);
-  EXPECT_TRUE(acquired->cache().complete()) << "the same blob, whoever has it";
+  EXPECT_TRUE(acquired->cache().AllPresent()) << "the same blob, whoever has it";
   struct stat after{};
   ASSERT_EQ(::stat((Blobs() / acquired->map().key() / "data").c_str(), &after), 0);
   EXPECT_EQ(after.st_ino, before.st_ino);
