@@ -26,8 +26,8 @@ constexpr std::array<uint8_t, 2 * kWords> kPermutation = {2, 6,  3,  10, 7, 0,  
 // The order in which each round takes the message words.
 constexpr auto MakeSchedule() {
   std::array<std::array<uint8_t, 2 * kWords>, kRounds> schedule{};
-  for (uint8_t i = 0; i < schedule[0].size(); ++i) {
-    schedule[0][i] = i;
+  for (size_t i = 0; i < schedule[0].size(); ++i) {
+    schedule[0][i] = static_cast<uint8_t>(i);
   }
   for (size_t round = 1; round < schedule.size(); ++round) {
     for (size_t i = 0; i < kPermutation.size(); ++i) {

@@ -10,9 +10,11 @@ namespace floe::erofs {
 
 Result<image::LayerIndex> MakeNativeIndex(const NativeTree& tree, image::SourceBlob blob,
                                           const image::ArchiveMap& archive, const Digest& diff_id,
-                                          std::string_view wrapping) {
-  FLOE_ASSIGN_OR_RETURN(image::LayerIndexData data,
-                        image::LayOutLayer(tree.tree, tree.fragments, std::move(blob), archive));
+                                          std::string_view wrapping,
+                                          std::vector<image::Placement>* placements) {
+  FLOE_ASSIGN_OR_RETURN(
+      image::LayerIndexData data,
+      image::LayOutLayer(tree.tree, tree.fragments, std::move(blob), archive, placements));
   data.diff_id = diff_id;
   data.producer = fmt::format("floe {} erofs{}", FLOE_VERSION, wrapping);
   return image::LayerIndex::Create(std::move(data));

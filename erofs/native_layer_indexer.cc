@@ -1,10 +1,14 @@
 #include "erofs/native_layer_indexer.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/quote.h"
 #include "erofs/image_bytes.h"
 #include "erofs/native_layer.h"
@@ -29,11 +33,12 @@ bool IsWrapped(std::string_view media_type) { return media_type.ends_with("+zstd
 //  bytes -> sha256 -> scanner -> sha256 of all, sha256 of each group -> spool -> ReadNativeTree
 class Indexer final : public image::LayerIndexer, public image::ScanSink {
  public:
-  Indexer(LayerSource source, image::IndexerOptions options, SpooledImage spool)
+  Indexer(LayerSource source, image::IndexerOptions options, SpooledImage spool, int device_fd)
       : source_(std::move(source)),
         options_(options),
         wrapped_(IsWrapped(source_.media_type)),
-        spool_(std::move(spool)) {}
+        spool_(std::move(spool)),
+        device_fd_(device_fd) {}
 
   Result<void> Start() {
     if (!wrapped_) {
@@ -68,6 +73,7 @@ class Indexer final : public image::LayerIndexer, public image::ScanSink {
  private:
   Result<void> TakeBytes(std::span<const std::byte> bytes);
   Result<image::IndexedLayer> CheckAndBuild();
+  Result<void> WriteDevice(const std::vector<image::Placement>& placements, uint64_t device_bytes);
   Result<void> CheckBlob();
   Result<Digest> CheckDiffId(const Digest& blob_digest);
 
@@ -90,6 +96,7 @@ class Indexer final : public image::LayerIndexer, public image::ScanSink {
   uint64_t blob_bytes_ = 0;
 
   SpooledImage spool_;
+  const int device_fd_;  ///< -1: none.
   Sha256Hasher image_hasher_;
   Sha256Hasher group_hasher_;
   ByteRange group_;  ///< Of the current unit's output: the group that is being hashed.
@@ -181,6 +188,26 @@ Result<Digest> Indexer::CheckDiffId(const Digest& blob_digest) {
   return digest;
 }
 
+// What no placement covers stays a hole: zeros.
+Result<void> Indexer::WriteDevice(const std::vector<image::Placement>& placements,
+                                  uint64_t device_bytes) {
+  constexpr uint64_t kPieceBytes = 1U << 20U;
+  if (::ftruncate(device_fd_, static_cast<off_t>(device_bytes)) != 0) {
+    return ErrnoError(errno, "the layer's device");
+  }
+  for (const image::Placement& placement : placements) {
+    for (uint64_t done = 0; done < placement.length; done += kPieceBytes) {
+      FLOE_ASSIGN_OR_RETURN(
+          const std::string bytes,
+          spool_.Read({.offset = placement.archive_offset + done,
+                       .length = std::min(kPieceBytes, placement.length - done)}));
+      FLOE_RETURN_IF_ERROR(
+          PwriteAll(device_fd_, std::as_bytes(std::span(bytes)), placement.device_offset + done));
+    }
+  }
+  return Ok();
+}
+
 Result<image::IndexedLayer> Indexer::CheckAndBuild() {
   FLOE_RETURN_IF_ERROR(CheckBlob());
   auto finished = scanner_->Finish();
@@ -195,17 +222,21 @@ Result<image::IndexedLayer> Indexer::CheckAndBuild() {
   blob.digest = source_.digest;
   blob.size_bytes = source_.size_bytes;
   blob.media_type = source_.media_type;
+  std::vector<image::Placement> placements;
   FLOE_ASSIGN_OR_RETURN(image::LayerIndex index,
                         MakeNativeIndex(tree, std::move(blob), {.units = units_, .groups = groups_},
-                                        diff_id, wrapped_ ? "+zstd" : ""));
+                                        diff_id, wrapped_ ? "+zstd" : "", &placements));
+  if (device_fd_ >= 0) {
+    FLOE_RETURN_IF_ERROR(WriteDevice(placements, index.data().blobs.front().device_size_bytes));
+  }
   return image::IndexedLayer{.index = std::move(index), .windows = {}};
 }
 
 }  // namespace
 
 Result<std::unique_ptr<image::LayerIndexer>> NativeLayerIndexer::Create(
-    LayerSource source, image::IndexerOptions options,
-    const std::filesystem::path& spool_directory) {
+    LayerSource source, image::IndexerOptions options, const std::filesystem::path& spool_directory,
+    int device_fd) {
   if (source.digest.IsZero()) {
     return InvalidArgument("a layer without a digest cannot be indexed");
   }
@@ -218,7 +249,7 @@ Result<std::unique_ptr<image::LayerIndexer>> NativeLayerIndexer::Create(
     return InvalidArgument("indexer options out of range");
   }
   FLOE_ASSIGN_OR_RETURN(SpooledImage spool, SpooledImage::Create(spool_directory));
-  auto indexer = std::make_unique<Indexer>(std::move(source), options, std::move(spool));
+  auto indexer = std::make_unique<Indexer>(std::move(source), options, std::move(spool), device_fd);
   FLOE_RETURN_IF_ERROR(indexer->Start());
   return indexer;
 }

@@ -19,10 +19,12 @@ namespace floe::erofs {
 /// whole.
 class NativeLayerIndexer {
  public:
+  /// `device_fd`, unless it is -1: an empty file that becomes the layer's device before Finish
+  /// returns; not synced; must outlive the indexer.
   /// InvalidArgument: not such a media type, options out of range. Else what the directory says.
   static Result<std::unique_ptr<image::LayerIndexer>> Create(
       image::LayerSource source, image::IndexerOptions options,
-      const std::filesystem::path& spool_directory);
+      const std::filesystem::path& spool_directory, int device_fd = -1);
 };
 
 }  // namespace floe::erofs

@@ -48,7 +48,8 @@ Result<LayerWithIndex> Keep(const IndexStore& store, StreamedLayer streamed,
 }  // namespace
 
 bool CanStream(const image::Descriptor& layer) {
-  return image::IsTarLayerMediaType(layer.media_type);
+  return image::IsTarLayerMediaType(layer.media_type) ||
+         image::IsErofsLayerMediaType(layer.media_type);
 }
 
 Result<void> StreamMissingLayers(LayerStreamer& streamer, IndexedImage& image,

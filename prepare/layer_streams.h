@@ -15,7 +15,7 @@
 /// verifies and caches them in that one pass.
 namespace floe::prepare {
 
-/// A layer that can be streamed and indexed: a tar, compressed or not.
+/// A layer that can be streamed and indexed: a tar, compressed or not, or an EROFS image.
 bool CanStream(const image::Descriptor& layer);
 
 struct StreamCall {

@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "erofs/native_layer_indexer.h"
 #include "image/blob_map.h"
 #include "image/index_codec.h"
+#include "image/manifest.h"
 
 namespace floe::cachemgr {
 
@@ -16,16 +18,25 @@ Result<std::unique_ptr<LayerPass>> LayerPass::Start(const StreamRequest& request
 Result<void> LayerPass::Open() {
   if (options_.writes) {
     FLOE_ASSIGN_OR_RETURN(blob_, HalfMadeBlob::Create(options_.blobs));
-    writer_.emplace(blob_->data_fd(), options_.make_room);
   }
+  image::LayerSource source{request_.digest, request_.size_bytes, request_.media_type,
+                            request_.diff_id};
   image::IndexerOptions indexing;
   indexing.span_bytes = kSpanBytes;
-  indexing.contents = writer_.has_value() ? &*writer_ : nullptr;
+  if (image::IsErofsLayerMediaType(request_.media_type)) {
+    // Its metadata may lie anywhere: the image is put aside whole, and its files are copied from
+    // it.
+    FLOE_ASSIGN_OR_RETURN(
+        indexer_, erofs::NativeLayerIndexer::Create(std::move(source), indexing, options_.blobs,
+                                                    blob_ != nullptr ? blob_->data_fd() : -1));
+    return Ok();
+  }
+  if (blob_ != nullptr) {
+    writer_.emplace(blob_->data_fd(), options_.make_room);
+    indexing.contents = &*writer_;
+  }
   indexing.pipelined = true;
-  FLOE_ASSIGN_OR_RETURN(
-      indexer_,
-      image::LayerIndexer::Create(
-          {request_.digest, request_.size_bytes, request_.media_type, request_.diff_id}, indexing));
+  FLOE_ASSIGN_OR_RETURN(indexer_, image::LayerIndexer::Create(std::move(source), indexing));
   return Ok();
 }
 
@@ -44,6 +55,8 @@ Result<LayerPass::Finished> LayerPass::Finish() {
     finished.layer.device_key = image::DeviceKey(map);
     if (writer_.has_value()) {
       FLOE_RETURN_IF_ERROR(writer_->Finish(indexed.placements, device_bytes));
+    }
+    if (blob_ != nullptr) {
       FLOE_RETURN_IF_ERROR(blob_->Seal(map, finished.layer.device_key, options_.boot_id,
                                        request_.sources, options_.make_room));
       finished.blob = std::move(blob_);

@@ -54,8 +54,8 @@ class LayerPass {
 
   const StreamRequest& request_;
   const Options options_;
-  std::unique_ptr<HalfMadeBlob> blob_;  ///< Null: nothing is written.
-  std::optional<DeviceWriter> writer_;
+  std::unique_ptr<HalfMadeBlob> blob_;            ///< Null: nothing is written.
+  std::optional<DeviceWriter> writer_;            ///< Of tar layers that are written.
   std::unique_ptr<image::LayerIndexer> indexer_;  ///< After what it writes to.
   uint64_t bytes_done_ = 0;
 };
