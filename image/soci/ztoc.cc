@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "base/quote.h"
-#include "image/soci/mod_time.h"
+#include "image/rfc3339.h"
 #include "image/soci/ztoc_checkpoints.h"
 #include "image/tar_header.h"
 #include "soci/ztoc_generated.h"
@@ -179,7 +179,7 @@ Result<void> EntryReader::ReadData(const fbs::FileMetadata& metadata, ZtocEntry&
 
 // Go writes nothing for a year beyond 9999, and containerd takes such times for the epoch.
 Result<PaxTime> ReadTime(const flatbuffers::String* text) {
-  return View(text).empty() ? PaxTime() : ParseModTime(View(text));
+  return View(text).empty() ? PaxTime() : ParseRfc3339(View(text));
 }
 
 Result<ZtocEntry> EntryReader::Read(const fbs::FileMetadata& metadata) {

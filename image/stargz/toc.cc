@@ -8,6 +8,7 @@
 
 #include "base/digest.h"
 #include "base/quote.h"
+#include "image/rfc3339.h"
 #include "image/stargz/toc_fields.h"
 #include "image/stargz/toc_json.h"
 
@@ -54,7 +55,7 @@ Result<TarEntry> ReadHeader(const TocRecord& record) {
   if (!record.modtime.empty()) {
     const auto time = ParseRfc3339(record.modtime);
     if (!time) {
-      return InvalidArgument("modtime {} is no time", Quote(record.modtime));
+      return WithContext(time.error(), "modtime");
     }
     header.mtime_seconds = time->seconds;
     header.mtime_nanoseconds = time->nanoseconds;
@@ -96,7 +97,8 @@ class TocReader {
 
   const TocLimits limits_;
   Toc toc_;
-  std::optional<File> file_;
+  File file_;
+  bool in_file_ = false;  ///< file_ means something.
 };
 
 Result<void> TocReader::OnRecord(const TocRecord& record) {
@@ -125,31 +127,32 @@ Result<void> TocReader::OpenFile(const TocRecord& record) {
   }
   toc_.entries.back().header.size_bytes = file.size;
   file_ = file;
+  in_file_ = true;
   return file.size == 0 ? Ok() : AddPiece(record);
 }
 
 // A chunk or a hole, right behind the last one. A size of 0 means all that is left.
 Result<void> TocReader::AddPiece(const TocRecord& record) {
-  if (!file_) {
+  if (!in_file_) {
     return InvalidArgument("a chunk of no file");
   }
-  const uint64_t left = file_->size - file_->filled;
+  const uint64_t left = file_.size - file_.filled;
   if (record.chunk_offset < 0 || record.chunk_size < 0) {
     return InvalidArgument("a chunk of {} bytes at {}", record.chunk_size, record.chunk_offset);
   }
   const auto at = static_cast<uint64_t>(record.chunk_offset);
   const uint64_t length = record.chunk_size == 0 ? left : static_cast<uint64_t>(record.chunk_size);
-  if (at != file_->filled || length == 0 || length > left) {
+  if (at != file_.filled || length == 0 || length > left) {
     return DataLoss("a chunk of {} bytes at {}, where {} of {} bytes are told", length, at,
-                    file_->filled, file_->size);
+                    file_.filled, file_.size);
   }
   if (record.chunk_type.empty()) {
     FLOE_RETURN_IF_ERROR(AddChunk(record, length));
   } else if (record.chunk_type != "zeros") {
     return InvalidArgument("unknown chunk type {}", Quote(record.chunk_type));
   }
-  file_->filled += length;
-  ++file_->pieces;
+  file_.filled += length;
+  ++file_.pieces;
   return Ok();
 }
 
@@ -159,7 +162,7 @@ Result<void> TocReader::AddChunk(const TocRecord& record, uint64_t length) {
     return DataLoss("a chunk in the blob at {} (in it at {}), whose data ends at {}", record.offset,
                     record.inner_offset, limits_.payload_end);
   }
-  TocChunk chunk{.file_offset = file_->filled,
+  TocChunk chunk{.file_offset = file_.filled,
                  .length = length,
                  .offset = static_cast<uint64_t>(record.offset),
                  .inner_offset = static_cast<uint64_t>(record.inner_offset),
@@ -183,30 +186,30 @@ Result<void> TocReader::AddChunk(const TocRecord& record, uint64_t length) {
 }
 
 Result<void> TocReader::CloseFile() {
-  if (!file_) {
+  if (!in_file_) {
     return Ok();
   }
   TocEntry& entry = toc_.entries.back();
-  if (file_->filled != file_->size) {
+  if (file_.filled != file_.size) {
     return DataLoss("{} before it: its chunks hold {} of {} bytes", Quote(entry.header.name),
-                    file_->filled, file_->size);
+                    file_.filled, file_.size);
   }
   if (entry.chunk_count > 0) {
     FLOE_RETURN_IF_ERROR(SettleDigests(entry));
     FLOE_RETURN_IF_ERROR(SettleEnd(entry));
   }
-  file_.reset();
+  in_file_ = false;
   return Ok();
 }
 
 // The digest of a file is that of its only chunk.
 Result<void> TocReader::SettleDigests(TocEntry& entry) {
   TocChunk& first = toc_.chunks[entry.first_chunk];
-  if (file_->pieces == 1 && file_->digest) {
+  if (file_.pieces == 1 && file_.digest) {
     if (first.digest_kind == DigestKind::kNone) {
       first.digest_kind = DigestKind::kSha256;
-      first.digest = file_->digest->bytes();
-    } else if (first.digest != file_->digest->bytes()) {
+      first.digest = file_.digest->bytes();
+    } else if (first.digest != file_.digest->bytes()) {
       return DataLoss("{}: its digest is not that of its only chunk", Quote(entry.header.name));
     }
   }
@@ -222,14 +225,14 @@ Result<void> TocReader::SettleDigests(TocEntry& entry) {
 
 Result<void> TocReader::SettleEnd(TocEntry& entry) {
   TocChunk& last = toc_.chunks.back();
-  if (file_->end_offset == 0) {
+  if (file_.end_offset == 0) {
     return Ok();
   }
-  if (file_->end_offset <= last.offset || file_->end_offset > limits_.payload_end) {
+  if (file_.end_offset <= last.offset || file_.end_offset > limits_.payload_end) {
     return DataLoss("{}: its data begins at {} and ends at {} of {} bytes",
-                    Quote(entry.header.name), last.offset, file_->end_offset, limits_.payload_end);
+                    Quote(entry.header.name), last.offset, file_.end_offset, limits_.payload_end);
   }
-  last.end_offset = file_->end_offset;
+  last.end_offset = file_.end_offset;
   return Ok();
 }
 

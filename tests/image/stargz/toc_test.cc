@@ -160,7 +160,7 @@ TEST(TocTest, BadValuesAreRefused) {
       {R"({"name":"x","type":"regular"})", "unknown type 'regular'"},
       {R"({"name":"x"})", "unknown type ''"},
       {R"({"type":"reg"})", "no name"},
-      {R"({"name":"x","type":"dir","modtime":"yesterday"})", "'yesterday' is no time"},
+      {R"({"name":"x","type":"dir","modtime":"yesterday"})", "modtime: not a time: 'yesterday'"},
       {R"({"name":"x","type":"dir","xattrs":{"user.a":"?"}})", "no base64"},
       {File(R"("chunkDigest":"md5:00")"), "'md5:00' is no sha256 digest"},
       {File(R"("digest":"sha256:00")"), "is no sha256 digest"},

@@ -1,4 +1,4 @@
-#include "image/soci/mod_time.h"
+#include "image/rfc3339.h"
 
 #include <chrono>
 
@@ -105,7 +105,7 @@ std::chrono::minutes CutOffset(Cutter& cutter) {
 
 }  // namespace
 
-Result<PaxTime> ParseModTime(std::string_view text) {
+Result<PaxTime> ParseRfc3339(std::string_view text) {
   Cutter cutter(text.substr(0, kMaxTimeBytes));
   std::chrono::sys_seconds time = CutDate(cutter);
   cutter.Expect('T');

@@ -1,4 +1,4 @@
-#include "image/soci/mod_time.h"
+#include "image/rfc3339.h"
 
 #include <string>
 
@@ -15,7 +15,7 @@ struct Case {
   uint32_t nanoseconds;
 };
 
-TEST(ModTimeTest, ReadsWhatGoWrites) {
+TEST(Rfc3339Test, ReadsWhatGoWrites) {
   for (const Case& c :
        {Case{"2023-11-14T22:13:20Z", 1700000000, 0},
         Case{"2023-11-14T22:13:20.5Z", 1700000000, 500000000},
@@ -27,13 +27,13 @@ TEST(ModTimeTest, ReadsWhatGoWrites) {
         Case{"0001-01-01T00:00:00Z", -62135596800, 0},
         Case{"9999-12-31T23:59:59Z", 253402300799, 0}}) {
     SCOPED_TRACE(c.text);
-    FLOE_ASSERT_OK_AND_ASSIGN(const PaxTime time, ParseModTime(c.text));
+    FLOE_ASSERT_OK_AND_ASSIGN(const PaxTime time, ParseRfc3339(c.text));
     EXPECT_EQ(time.seconds, c.seconds);
     EXPECT_EQ(time.nanoseconds, c.nanoseconds);
   }
 }
 
-TEST(ModTimeTest, RefusesWhatIsNone) {
+TEST(Rfc3339Test, RefusesWhatIsNone) {
   for (const char* text :
        {"", "2023-11-14", "2023-11-14T22:13:20", "2023-11-14 22:13:20Z", "2023-11-14T22:13Z",
         "2023-11-14T22:13:20.Z", "2023-11-14T22:13:20ZZ", "2023-13-14T22:13:20Z",
@@ -41,12 +41,12 @@ TEST(ModTimeTest, RefusesWhatIsNone) {
         "2023-11-14T22:13:60Z", "2023-11-14T22:13:20+25:00", "2023-11-14T22:13:20+0100",
         "12023-11-14T22:13:20Z", "-023-11-14T22:13:20Z", "2023-11-14T22:13:20+", "now"}) {
     SCOPED_TRACE(text);
-    FLOE_EXPECT_ERROR(ParseModTime(text), ErrorCode::kInvalidArgument, "not a time");
+    FLOE_EXPECT_ERROR(ParseRfc3339(text), ErrorCode::kInvalidArgument, "not a time");
   }
 }
 
-TEST(ModTimeTest, DoesNotReadEndlessFractions) {
-  FLOE_EXPECT_ERROR(ParseModTime("2023-11-14T22:13:20." + std::string(1U << 20U, '0') + "Z"),
+TEST(Rfc3339Test, DoesNotReadEndlessFractions) {
+  FLOE_EXPECT_ERROR(ParseRfc3339("2023-11-14T22:13:20." + std::string(1U << 20U, '0') + "Z"),
                     ErrorCode::kInvalidArgument, "not a time");
 }
 
