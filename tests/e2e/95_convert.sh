@@ -73,6 +73,20 @@ mounted_tree() {
   same_tree "$WORK/tmp/got" "$DATA/expected-tree.jsonl"
 }
 
+# NAME READER: what was converted is read as any image of its format, without an index.
+lazy_tree() {
+  local dir=$WORK/mnt/lazy readers
+  mkdir -p "$dir"
+  floe mount "$REG/corpus:$1" "$dir" --root "$WORK/mount-lazy" --no-stream
+  readers=$(floe status --json --cachemgr "$WORK/mount-lazy/cachemgr.sock" |
+    python3 -c 'import json, sys; print(*sorted({layer["reader"] for mount in json.load(sys.stdin)["mounts"] for layer in mount["layers"]}))')
+  tree "$dir" "$WORK/tmp/got"
+  floe unmount "$dir" --root "$WORK/mount-lazy"
+  rmdir "$dir"
+  expect_equal "$readers" "$2" "readers"
+  same_tree "$WORK/tmp/got" "$DATA/expected-tree.jsonl"
+}
+
 converted_again() {  # the same bytes, and nothing to push, also from the converted image
   floe convert "$REG/corpus:7" "$REG/corpus:again" --temp-dir "$WORK/tmp" --json >"$WORK/tmp/again.json"
   floe convert "$REG/corpus:external" "$REG/corpus:third" --temp-dir "$WORK/tmp" --json >"$WORK/tmp/third.json"
@@ -103,6 +117,8 @@ check "to eStargz with an external table: the diff IDs stay" convert_external
 for name in zstd podman estargz external; do
   check "$name: containerd unpacks the corpus's tree" unpacked_tree "$name"
 done
+for name in zstd podman; do check "$name: mounted by its table of contents" lazy_tree "$name" zstd:chunked; done
+for name in estargz external; do check "$name: mounted by its table of contents" lazy_tree "$name" estargz; done
 check "floe index create and floe mount: the corpus's tree" mounted_tree
 check "converting again gives the same image and pushes nothing" converted_again
 check "into another repository" another_repository
