@@ -109,6 +109,27 @@ refused() {  # FIXTURE PATTERN
   rmdir "$WORK/mnt/refused"
 }
 
+# What no fixture has, written from the format's description: through the reader and the kernel.
+written_rafs() {  # KIND
+  local out=$WORK/tmp/rafs-$1 dir=$WORK/mnt/rafs root=$WORK/mount-rafs blob
+  "$BIN/../tests/write_rafs_image" "$1" "$out"
+  python3 "$SUPPORT/nydus_image.py" "$out/image" "$out/layout"
+  for blob in "$out"/dictionary/*; do   # of another image in the same repository
+    [ -e "$blob" ] || continue
+    make_image "$out/other" --blob "$blob:application/vnd.oci.image.layer.nydus.blob.v1:sha256:$(basename "$blob")"
+    push_image "$out/other" "$REG/rafs-$1:other"
+  done
+  push_image "$out/layout" "$REG/rafs-$1:1"
+  mkdir -p "$dir"
+  floe mount "$REG/rafs-$1:1" "$dir" --root "$root"
+  floe status --cachemgr "$root/cachemgr.sock" | grep -E 'nydus|complete' | head -4
+  diff -r "$dir" "$out/expected"
+  stat -c '%n %Y' "$dir/small"
+  floe unmount "$dir" --root "$root"
+  rmdir "$dir"
+  rm -rf "$root"
+}
+
 # Through containerd: lazily, with nothing of it in the content store.
 lazy_format() {  # NAME ENTRY VARIANT [LAYOUT [TAG]]
   local layout=${4:-$1}
@@ -132,6 +153,8 @@ check "zstdchunked-podman" simple zstdchunked-podman podman zstd:chunked
 for layout in nydus-zstd nydus-lz4 nydus-none nydus-batch nydus-merge; do check "$layout" simple $layout nydus nydus; done
 check "nydus-zran" zran
 check "nydus/sha256-lz4-batch" merged_bootstrap
+check "RAFS: compact inodes" written_rafs compact
+check "RAFS: a chunk dictionary, chunks in blobs of another image" written_rafs dictionary
 check "refused: encrypted" refused refused-encrypted "encrypted"
 check "refused: RAFS v5" refused refused-v5 "RAFS v5"
 check "refused: tarfs" refused refused-tarfs "tarfs"
