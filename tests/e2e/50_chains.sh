@@ -4,7 +4,10 @@
 
 start_registry
 start_containerd
-start_floe
+# Layers without an index are unpacked, not streamed.
+printf '[index]\nfallback = "unpack"\n' >"$WORK/snapshotter.toml"
+start_cachemgr
+start_snapshotter --config "$WORK/snapshotter.toml"
 
 # Pushes the images NAME:1, NAME:2 and NAME:3: the first one, two and three layers of the corpus of a seed.
 push_family() {  # NAME SEED

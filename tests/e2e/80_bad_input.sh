@@ -123,7 +123,7 @@ check "a layer that changed after it was indexed: EIO, then right bytes" changed
 make_image "$bad/plain" --layer "$bad/good.tar:plain"
 push_image "$bad/plain" "$REG/plain:1"
 plain=$(describe_image "$bad/plain" | awk '$1 == "manifest" {print $2}')
-mount_plain() { floe mount "$REG/plain:1" "$WORK/mnt/bad" --root "$WORK/tmp/lying-$1"; }
+mount_plain() { floe mount --no-stream "$REG/plain:1" "$WORK/mnt/bad" --root "$WORK/tmp/lying-$1"; }
 unmount_plain() { floe unmount "$WORK/mnt/bad" --root "$WORK/tmp/lying-$1"; }
 
 wrong_group_digest() {
@@ -152,16 +152,17 @@ damaged_trees() {
   done
   echo "$refused of 12 refused"
 }
-# The tree object's bytes are not those of its digest: the image is unpacked instead.
+# The tree object's bytes are not those of its digest: the layer is streamed instead.
 tree_that_is_another() {
   local tree
   make_image "$bad/fresh" --layer "$bad/good.tar:zstd"
   push_image "$bad/fresh" "$REG/fresh:1"
   tree=$(floe index create --json "$REG/fresh:1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["layers"][0]["tree"])')
   printf 'X' | dd of="$WORK/registry/docker/registry/v2/blobs/sha256/${tree:7:2}/${tree:7}/data" bs=1 seek=100 conv=notrunc status=none
-  expect_failure "${tree:7:12}" floe mount "$REG/fresh:1" "$WORK/mnt/bad" --root "$WORK/tmp/lying-tree"
+  expect_failure "${tree:7:12}" floe mount --no-stream "$REG/fresh:1" "$WORK/mnt/bad" --root "$WORK/tmp/lying-tree"
   lazy_pull "$REG/fresh:1" | tee "$WORK/tmp/pull.out"
-  grep -qw unpacked "$WORK/tmp/pull.out"
+  grep -qw lazy "$WORK/tmp/pull.out"
+  grep -F "layer is streamed" "$WORK/log/snapshotter.log" | grep -F "${tree:7:12}" | tail -1
   cctr images rm --sync "$REG/fresh:1" >/dev/null
 }
 check "an index with a wrong digest for a group: EIO for that group alone" wrong_group_digest

@@ -91,8 +91,8 @@ only_root_may_connect() {
   expect_equal "$(stat -c %a "$WORK/cachemgr" "$WORK/snapshotter" | sort -u)" 700 "modes of the roots"
 }
 trust() {
-  expect_failure 'trust|bound|repository' floe_mount one --trust bound
-  expect_failure 'trust|local|repository' floe_mount one --trust local
+  expect_failure 'trust|bound|repository' floe_mount one --no-stream --trust bound
+  expect_failure 'trust|local|repository' floe_mount one --no-stream --trust local
   floe index create --bind-tag bound "$REG/bound:7" >/dev/null
   floe mount "$REG/bound:bound" "$WORK/mnt/one" --root "$root" --trust bound
   tree "$WORK/mnt/one" "$WORK/tmp/got"
