@@ -11,7 +11,7 @@ namespace {
 using nlohmann::json;
 
 struct RankedRun {
-  int64_t priority = 0;
+  std::pair<int64_t, size_t> rank;  ///< Priority, then the place in the list.
   SociSpanRun run;
 };
 
@@ -34,7 +34,7 @@ Result<RankedRun> ReadRun(const json& object, size_t span_count) {
   RankedRun ranked;
   FLOE_ASSIGN_OR_RETURN(const int64_t first, GetNumber(object, "start_span"));
   FLOE_ASSIGN_OR_RETURN(const int64_t last, GetNumber(object, "end_span"));
-  FLOE_ASSIGN_OR_RETURN(ranked.priority, GetNumber(object, "priority"));
+  FLOE_ASSIGN_OR_RETURN(ranked.rank.first, GetNumber(object, "priority"));
   if (first < 0 || last < first) {
     return InvalidArgument("prefetch list: spans {} to {}", first, last);
   }
@@ -61,11 +61,13 @@ Result<std::vector<SociSpanRun>> ParseSociPrefetch(std::string_view text, size_t
   }
   std::vector<RankedRun> ranked;
   for (const json& object : *spans) {
-    FLOE_ASSIGN_OR_RETURN(const RankedRun run, ReadRun(object, span_count));
+    FLOE_ASSIGN_OR_RETURN(RankedRun run, ReadRun(object, span_count));
+    run.rank.second = ranked.size();
     ranked.push_back(run);
   }
-  std::ranges::stable_sort(ranked, {}, &RankedRun::priority);
+  std::ranges::sort(ranked, {}, &RankedRun::rank);
   std::vector<SociSpanRun> runs;
+  runs.reserve(ranked.size());
   for (const RankedRun& run : ranked) {
     runs.push_back(run.run);
   }
