@@ -28,14 +28,16 @@ class FloeIndexReader {
   /// The layers at `positions`, in their order; without an index where the artifact holds none.
   /// Trees are read side by side, each from the store when it has that very object, and kept. An
   /// artifact that lies about one of them is an error as a whole.
-  Result<std::vector<LayerWithIndex>> Read(const FloeIndexCandidate& candidate,
-                                           const std::vector<size_t>& positions) const;
+  [[nodiscard]] Result<std::vector<LayerWithIndex>> Read(
+      const FloeIndexCandidate& candidate, const std::vector<size_t>& positions) const;
 
  private:
-  Result<IndexArtifact> ReadArtifact(const FloeIndexCandidate& candidate) const;
-  Result<LayerWithIndex> ReadTree(const FloeIndexCandidate& candidate, const ArtifactLayer& objects,
-                                  size_t position) const;
-  Result<StoredTree> FetchTree(const ArtifactLayer& objects, const image::Descriptor& layer) const;
+  [[nodiscard]] Result<IndexArtifact> ReadArtifact(const FloeIndexCandidate& candidate) const;
+  [[nodiscard]] Result<LayerWithIndex> ReadTree(const FloeIndexCandidate& candidate,
+                                                const ArtifactLayer& objects,
+                                                size_t position) const;
+  [[nodiscard]] Result<StoredTree> FetchTree(const ArtifactLayer& objects,
+                                             const image::Descriptor& layer) const;
 
   fetcher::RegistryClient& client_;
   const ResolvedImage& image_;

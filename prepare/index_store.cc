@@ -150,8 +150,11 @@ Result<StoredTree> IndexStore::Get(const std::string& scope, const Digest& layer
     return NotFound("no store");
   }
   auto entry = ReadEntry(Stem(scope, layer));
-  if (entry && entry->local_windows && entry->windows && !HasWindows(entry->windows->digest)) {
-    entry = DataLoss("its windows are gone");
+  if (entry && entry->local_windows) {
+    const ArtifactObject windows = entry->windows.value_or(ArtifactObject{});
+    if (!HasWindows(windows.digest)) {
+      entry = DataLoss("its windows are gone");
+    }
   }
   if (entry) {
     return entry;
