@@ -1,7 +1,6 @@
 // Every eStargz and zstd:chunked conversion of the corpus, layer by layer, against the index of the
 // layer's own archive in fixtures/images/oci, which containerd unpacked for expected-tree.jsonl.
 #include <algorithm>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -43,13 +42,43 @@ Result<std::vector<Expected>> ReadExpected() {
   return all;
 }
 
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+/// Where the digits before `end` begin.
+size_t DigitsBefore(const std::string& line, size_t end) {
+  while (end > 0 && IsDigit(line[end - 1])) {
+    --end;
+  }
+  return end;
+}
+
+/// The seconds before the point of "... 0:0 1700000000.987654200 ...": where they begin, or npos
+/// when the point is none of a time.
+size_t SecondsBefore(const std::string& line, size_t point) {
+  const size_t seconds = DigitsBefore(line, point);
+  if (seconds == point || seconds < 2 || line[seconds - 1] != ' ') {
+    return std::string::npos;
+  }
+  const size_t group = DigitsBefore(line, seconds - 1);
+  return group > 0 && group < seconds - 1 && line[group - 1] == ':' ? seconds : std::string::npos;
+}
+
 /// Makes "... 0:0 1700000000.987654200 ..." what the stargz family keeps of it.
 void RoundTime(std::string& line) {
-  static const std::regex pattern("( [0-9]+:[0-9]+ )([0-9]+)[.]([0-9])[0-9]{8}");
-  std::smatch match;
-  if (std::regex_search(line, match, pattern)) {
-    const int64_t seconds = std::stoll(match[2]) + (match[3] >= "5" ? 1 : 0);
-    line = match.prefix().str() + match[1].str() + std::to_string(seconds) + match.suffix().str();
+  constexpr size_t kFractionDigits = 9;
+  for (size_t point = line.find('.'); point != std::string::npos;
+       point = line.find('.', point + 1)) {
+    const size_t start = SecondsBefore(line, point);
+    size_t end = point + 1;
+    while (end < line.size() && IsDigit(line[end])) {
+      ++end;
+    }
+    if (start != std::string::npos && end == point + 1 + kFractionDigits) {
+      const int64_t seconds =
+          std::stoll(line.substr(start, point - start)) + (line[point + 1] >= '5' ? 1 : 0);
+      line.replace(start, end - start, std::to_string(seconds));
+      return;
+    }
   }
 }
 
