@@ -218,6 +218,7 @@ std::vector<image::Descriptor> ImageConverter::LayerDescriptors() const {
 
 Result<void> ImageConverter::PushImage(ConvertedImage& result) {
   std::vector<Digest> diff_ids;
+  diff_ids.reserve(image_.manifest.layers.size());
   for (size_t i = 0; i < image_.manifest.layers.size(); ++i) {
     diff_ids.push_back(FileOf(i).converted.blob.diff_id);
   }
