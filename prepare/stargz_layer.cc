@@ -35,7 +35,7 @@ Result<image::Codec> CodecOf(const std::string& media_type) {
 class StargzReader {
  public:
   StargzReader(const LayerContext& context, image::TocAnnotations annotations, image::Codec codec)
-      : context_(context), annotations_(std::move(annotations)), codec_(codec) {}
+      : context_(context), annotations_(annotations), codec_(codec) {}
 
   Result<ReadLayer> Read();
 
@@ -215,7 +215,7 @@ Result<ReadLayer> ReadStargzLayer(const LayerContext& context) {
     return FailedPrecondition("its table of contents is not covered by the manifest");
   }
   FLOE_ASSIGN_OR_RETURN(const image::Codec codec, CodecOf(layer.media_type));
-  return StargzReader(context, std::move(annotations), codec).Read();
+  return StargzReader(context, annotations, codec).Read();
 }
 
 }  // namespace floe::prepare

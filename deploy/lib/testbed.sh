@@ -133,7 +133,12 @@ start_cachemgr() {  # [ARGUMENT]...
 }
 start_snapshotter() {  # [ARGUMENT]...
   spawn snapshotter "$BIN/floe-snapshotter" --root "$WORK/snapshotter" --address "$SNAPSHOTTER_SOCK" --cachemgr "$CACHEMGR_SOCK" "$@"
-  wait_for "floe-snapshotter" 15 cctr snapshots --snapshotter floe list
+  wait_for "floe-snapshotter" 30 containerd_reaches_snapshotter
+}
+# A list of no snapshots does not reach it, and containerd dials anew only after a while.
+containerd_reaches_snapshotter() {
+  cctr snapshots --snapshotter floe remove probe || true
+  cctr snapshots --snapshotter floe prepare probe && cctr snapshots --snapshotter floe remove probe
 }
 start_floe() { start_cachemgr "$@"; start_snapshotter; }
 stop_floe() { stop snapshotter; stop cachemgr; }
