@@ -212,7 +212,7 @@ void Finder::TakeKept() {
   for (size_t i = 0; i < layers_.size(); ++i) {
     const size_t position = PositionOf(i);
     auto kept = FindKept(store_, ScopesOf(position), image_.manifest.layers[position],
-                         image_.config.diff_ids[position]);
+                         image_.config.diff_ids[position], options_.allow_unverified);
     if (kept) {
       layers_[i] = std::move(kept).value();
     }

@@ -25,6 +25,12 @@ Result<void> CheckKept(const StoredTree& tree, const image::LayerIndex& index,
   return Ok();
 }
 
+bool HasUnverifiedGroups(const image::LayerIndex& index) {
+  return std::ranges::any_of(index.data().groups, [](const image::Group& group) {
+    return group.digest_kind == image::DigestKind::kNone;
+  });
+}
+
 Result<StoredTree> ToStore(const IndexStore& store, const ReadLayer& read) {
   StoredTree tree;
   FLOE_ASSIGN_OR_RETURN(tree.bytes, image::EncodeLayerIndex(*read.index));
@@ -53,12 +59,17 @@ std::shared_ptr<const image::LayerIndex> MakeEmptyIndex() {
 }
 
 Result<LayerWithIndex> DecodeTree(const StoredTree& tree, const std::string& scope,
-                                  const image::Descriptor& layer, const Digest& diff_id) {
+                                  const image::Descriptor& layer, const Digest& diff_id,
+                                  bool allow_unverified) {
   auto index = image::DecodeLayerIndex(tree.bytes);
   if (!index) {
     return WithContext(index.error(), "index of layer " + layer.digest.ToString());
   }
   FLOE_RETURN_IF_ERROR(CheckKept(tree, *index, layer, diff_id));
+  if (!allow_unverified && HasUnverifiedGroups(*index)) {
+    return PermissionDenied("the index of layer {} has data that nothing vouches for",
+                            layer.digest.ToString());
+  }
   LayerWithIndex result;
   result.index = std::make_shared<const image::LayerIndex>(std::move(index).value());
   result.origin = IndexStore::OriginOf(scope);
@@ -71,13 +82,14 @@ Result<LayerWithIndex> DecodeTree(const StoredTree& tree, const std::string& sco
 }
 
 Result<LayerWithIndex> FindKept(const IndexStore& store, const std::vector<std::string>& scopes,
-                                const image::Descriptor& layer, const Digest& diff_id) {
+                                const image::Descriptor& layer, const Digest& diff_id,
+                                bool allow_unverified) {
   for (const std::string& scope : scopes) {
     auto tree = store.Get(scope, layer.digest);
     if (!tree) {
       continue;
     }
-    auto decoded = DecodeTree(*tree, scope, layer, diff_id);
+    auto decoded = DecodeTree(*tree, scope, layer, diff_id, allow_unverified);
     if (decoded) {
       return decoded;
     }

@@ -23,12 +23,15 @@ inline constexpr std::string_view kNydusScope = "bound-nydus";
 std::shared_ptr<const image::LayerIndex> MakeEmptyIndex();
 
 /// Reads a tree and checks that it is of this layer. DataLoss: it lies; it names the layer.
+/// PermissionDenied: groups that nothing vouches for (DigestKind::kNone), unless these are allowed.
 Result<LayerWithIndex> DecodeTree(const StoredTree& tree, const std::string& scope,
-                                  const image::Descriptor& layer, const Digest& diff_id);
+                                  const image::Descriptor& layer, const Digest& diff_id,
+                                  bool allow_unverified = false);
 
 /// The kept index of a layer, from the best scope that has a good one. NotFound: none has.
 Result<LayerWithIndex> FindKept(const IndexStore& store, const std::vector<std::string>& scopes,
-                                const image::Descriptor& layer, const Digest& diff_id);
+                                const image::Descriptor& layer, const Digest& diff_id,
+                                bool allow_unverified);
 
 /// Keeps what a reader made, its windows too, under `scope`, and says so in the result. What cannot
 /// be kept is logged and forgotten, unless it has windows that nobody else has: then it is an

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "image/convert/estargz_editor.h"
-#include "image/convert/stream_decoder.h"
+#include "image/convert/layer_decoder.h"
 
 namespace floe::image {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 /// Below this no ratio of decoded to compressed bytes is suspicious.
 constexpr uint64_t kRatioFreeBytes = 1ULL << 30U;
 
-//  bytes -> sha256 -> StreamDecoder -> sha256 -> ArchiveSplitter [-> EStargzEditor] ->
+//  bytes -> sha256 -> LayerDecoder -> sha256 -> ArchiveSplitter [-> EStargzEditor] ->
 //  SeekableWriter
 class StreamingConverter final : public LayerConverter {
  public:
@@ -113,7 +113,7 @@ class StreamingConverter final : public LayerConverter {
   std::unique_ptr<SeekableWriter> writer_;
   EStargzEditor editor_;
   ArchiveSplitter splitter_;
-  StreamDecoder decoder_;
+  LayerDecoder decoder_;
   Sha256Hasher blob_hasher_, archive_hasher_;
   uint64_t blob_bytes_ = 0, archive_bytes_ = 0;
 };

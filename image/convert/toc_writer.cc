@@ -49,7 +49,7 @@ Result<std::string> Dump(const Json& row) {
   }
 }
 
-void SetChunk(Json& row, const TocChunk& chunk, bool whole_file) {
+void SetChunk(Json& row, const WrittenChunk& chunk, bool whole_file) {
   row["offset"] = chunk.blob_offset;
   if (chunk.file_offset != 0) {
     row["chunkOffset"] = chunk.file_offset;
@@ -110,7 +110,7 @@ Result<std::string> EntryText(const TarEntry& entry, const TocContent* content) 
   return Dump(row);
 }
 
-std::string ChunkText(const TarEntry& entry, const TocChunk& chunk) {
+std::string ChunkText(const TarEntry& entry, const WrittenChunk& chunk) {
   Json row{{"type", "chunk"}, {"name", entry.name}};
   SetChunk(row, chunk, false);
   return row.dump();  // The name was in the entry's row before.

@@ -17,7 +17,7 @@ inline constexpr const char* kPrefetchLandmark = ".prefetch.landmark";
 inline constexpr const char* kNoPrefetchLandmark = ".no.prefetch.landmark";
 
 /// A piece of a file that is compressed alone.
-struct TocChunk {
+struct WrittenChunk {
   uint64_t blob_offset = 0;  ///< Of the frame or member that it starts.
   uint64_t file_offset = 0;
   uint64_t length = 0;
@@ -26,9 +26,9 @@ struct TocChunk {
 
 /// What is known of a regular file once its content has passed.
 struct TocContent {
-  std::vector<TocChunk> chunks;  ///< In order, together the file.
-  Digest digest;                 ///< Of the file.
-  uint64_t blob_end = 0;         ///< Where the last chunk's frame ends; 0: not told.
+  std::vector<WrittenChunk> chunks;  ///< In order, together the file.
+  Digest digest;                     ///< Of the file.
+  uint64_t blob_end = 0;             ///< Where the last chunk's frame ends; 0: not told.
 };
 
 /// Writes the table of contents that eStargz and both dialects of zstd:chunked share: JSON, one row

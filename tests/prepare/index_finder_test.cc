@@ -195,6 +195,23 @@ TEST_F(ResolveIndexedImageTest, LocalTrustRefusesWhatTheRegistryHas) {
   EXPECT_EQ(registry().CountCalls("GetBlob"), 1U);  // The config.
 }
 
+// An index may not say that its data needs no digest.
+TEST_F(ResolveIndexedImageTest, IndexWithoutDigestsIsRefused) {
+  Publish();
+  FLOE_ASSERT_OK_AND_ASSIGN(const IndexedImage good, fixture_.Find(IndexTrust::kRepository));
+  image::LayerIndexData data = good.layers[0].index->data();
+  for (image::Group& group : data.groups) {
+    group.digest_kind = image::DigestKind::kNone;
+  }
+  FLOE_ASSERT_OK_AND_ASSIGN(const auto index, image::LayerIndex::Create(std::move(data)));
+  FLOE_ASSERT_OK_AND_ASSIGN(const std::string tree, image::EncodeLayerIndex(index));
+  Layers layers = GoodLayers();
+  layers[0].second.tree = {registry().AddBlob(repository(), tree), tree.size()};
+  ReplaceArtifact(layers);
+  FLOE_EXPECT_ERROR(fixture_.Find(IndexTrust::kRepository), ErrorCode::kPermissionDenied,
+                    "nothing vouches for");
+}
+
 TEST_F(ResolveIndexedImageTest, KeptIndexOfOneRepositorySaysNothingAboutAnother) {
   Publish();
   FLOE_ASSERT_OK(fixture_.Find(IndexTrust::kRepository, store_.path()));

@@ -14,7 +14,7 @@ namespace floe::image {
 /// (frames back to back, also one that is as large as the layer, RFC 8878) or neither, as its first
 /// bytes say. Unlike the scanners (layer_scanner.h) it cuts nothing, so it takes what cannot be
 /// read at random. One thread at a time; memory: a decoder's window.
-class StreamDecoder {
+class LayerDecoder {
  public:
   /// The next decoded bytes, never empty; valid during the call only.
   using Sink = std::function<Result<void>(std::span<const std::byte>)>;
@@ -26,7 +26,7 @@ class StreamDecoder {
     virtual Result<void> Finish() = 0;
   };
 
-  explicit StreamDecoder(Sink sink) : sink_(std::move(sink)) {}
+  explicit LayerDecoder(Sink sink) : sink_(std::move(sink)) {}
 
   /// DataLoss: corrupt; InvalidArgument: something else follows the last member or frame. The
   /// sink's errors as they are. After an error it must not be used again.

@@ -1,4 +1,4 @@
-#include "image/convert/stream_decoder.h"
+#include "image/convert/layer_decoder.h"
 
 #include <zstd.h>
 
@@ -29,17 +29,17 @@ bool IsSkippableFrame(std::span<const std::byte> bytes) {
          StartsWith(bytes.subspan(1), kTail);
 }
 
-class PlainCodec final : public StreamDecoder::Codec {
+class PlainCodec final : public LayerDecoder::Codec {
  public:
-  Result<void> Feed(std::span<const std::byte> bytes, const StreamDecoder::Sink& sink) override {
+  Result<void> Feed(std::span<const std::byte> bytes, const LayerDecoder::Sink& sink) override {
     return bytes.empty() ? Ok() : sink(bytes);
   }
   Result<void> Finish() override { return Ok(); }
 };
 
-class GzipCodec final : public StreamDecoder::Codec {
+class GzipCodec final : public LayerDecoder::Codec {
  public:
-  Result<void> Feed(std::span<const std::byte> bytes, const StreamDecoder::Sink& sink) override {
+  Result<void> Feed(std::span<const std::byte> bytes, const LayerDecoder::Sink& sink) override {
     stream_.SetInput(bytes);
     bool output_was_full = false;
     while (stream_.z().avail_in > 0 || output_was_full) {
@@ -53,7 +53,7 @@ class GzipCodec final : public StreamDecoder::Codec {
 
  private:
   // True: there may be more output without more input.
-  Result<bool> Step(const StreamDecoder::Sink& sink) {
+  Result<bool> Step(const LayerDecoder::Sink& sink) {
     if (!in_member_) {
       FLOE_RETURN_IF_ERROR(stream_.StartGzip());  // Leaves the input alone.
       in_member_ = true;
@@ -88,9 +88,9 @@ class GzipCodec final : public StreamDecoder::Codec {
   uint64_t members_ = 0;
 };
 
-class ZstdCodec final : public StreamDecoder::Codec {
+class ZstdCodec final : public LayerDecoder::Codec {
  public:
-  Result<void> Feed(std::span<const std::byte> bytes, const StreamDecoder::Sink& sink) override {
+  Result<void> Feed(std::span<const std::byte> bytes, const LayerDecoder::Sink& sink) override {
     if (context_ == nullptr) {
       return ResourceExhausted("no memory for a zstd context");
     }
@@ -122,7 +122,7 @@ class ZstdCodec final : public StreamDecoder::Codec {
   uint64_t frames_ = 0;
 };
 
-std::unique_ptr<StreamDecoder::Codec> MakeCodec(std::span<const std::byte> magic) {
+std::unique_ptr<LayerDecoder::Codec> MakeCodec(std::span<const std::byte> magic) {
   if (StartsWith(magic, kGzipMagic)) {
     return std::make_unique<GzipCodec>();
   }
@@ -134,7 +134,7 @@ std::unique_ptr<StreamDecoder::Codec> MakeCodec(std::span<const std::byte> magic
 
 }  // namespace
 
-Result<void> StreamDecoder::Feed(std::span<const std::byte> bytes) {
+Result<void> LayerDecoder::Feed(std::span<const std::byte> bytes) {
   if (codec_ != nullptr) {
     return codec_->Feed(bytes, sink_);
   }
@@ -142,12 +142,12 @@ Result<void> StreamDecoder::Feed(std::span<const std::byte> bytes) {
   return magic_.size() < kMagicBytes ? Ok() : Start();
 }
 
-Result<void> StreamDecoder::Start() {
+Result<void> LayerDecoder::Start() {
   codec_ = MakeCodec(magic_);
   return codec_->Feed(std::exchange(magic_, {}), sink_);
 }
 
-Result<void> StreamDecoder::Finish() {
+Result<void> LayerDecoder::Finish() {
   if (codec_ == nullptr) {
     FLOE_RETURN_IF_ERROR(Start());  // Fewer bytes than any magic number.
   }
